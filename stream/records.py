@@ -1,0 +1,38 @@
+"""The plain values that cross the border between Millstream and the log: records with bytes in them."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+__all__ = ["Headers", "NO_TIMESTAMP", "OutRecord", "Record"]
+
+NO_TIMESTAMP = -1
+"""The record carries no timestamp (Kafka's own value for it)."""
+
+Headers = list[tuple[str, bytes]]
+
+
+class Record(NamedTuple):
+    """One record as read from the log. Nothing in it has been looked at yet.
+
+    A named tuple, not a dataclass: thousands are made a second.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutRecord:
+    """One record to be written in the transaction of a micro-batch."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(default_factory=list)
+    timestamp_ms: int | None = None
+    """None: the time of writing."""
