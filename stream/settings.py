@@ -117,6 +117,9 @@ class WorkerSettings(_Section):
         "agreement",
         description="Which offsets to trust when group and journal disagree; 'agreement' refuses to start.",
     )
+    broker_deadline_seconds: float = Field(
+        300.0, gt=0, le=86_400, description="Brokers silent for this long end the worker (exit code 7)."
+    )
     stall_deadline_seconds: float = Field(
         60.0, gt=0, le=3600, description="No progress for this long while the lag is not 0 fails /livez."
     )
@@ -220,16 +223,16 @@ class LogSettings(_Section):
 class Settings(_Section):
     """All settings of Millstream."""
 
-    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
-    topics: TopicSettings = Field(default_factory=TopicSettings)
-    worker: WorkerSettings = Field(default_factory=WorkerSettings)
-    batching: BatchingSettings = Field(default_factory=BatchingSettings)
-    events: EventSettings = Field(default_factory=EventSettings)
-    evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
-    model: ModelSettings = Field(default_factory=ModelSettings)
-    quality: QualitySettings = Field(default_factory=QualitySettings)
-    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
-    log: LogSettings = Field(default_factory=LogSettings)
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    worker: WorkerSettings = WorkerSettings()
+    batching: BatchingSettings = BatchingSettings()
+    events: EventSettings = EventSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    model: ModelSettings = ModelSettings()
+    quality: QualitySettings = QualitySettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
     def _a_batch_fits_the_tables(self) -> "Settings":
@@ -244,7 +247,10 @@ class Settings(_Section):
     def config_hash(self) -> str:
         """Return 16 hex digits that differ when what is learned from the same log would differ."""
         decisive = {
-            name: getattr(self, name).model_dump(mode="json") for name in ("topics", "events", "evidence", "model")
+            "topics": {"events": self.topics.events},
+            "events": self.events.model_dump(mode="json"),
+            "evidence": self.evidence.model_dump(mode="json"),
+            "model": self.model.model_dump(mode="json", exclude={"device", "cpu_threads"}),
         }
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

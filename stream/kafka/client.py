@@ -1,0 +1,113 @@
+"""How every client connects: Kafka's own setting names, and errors that say what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kafka import errors
+from pydantic import SecretStr
+
+from stream.errors import BrokerUnreachable, ConfigError, FencedError, MillstreamError, RefusedToStart
+from stream.records import NO_TIMESTAMP, Record
+from stream.settings import KafkaSettings
+
+__all__ = ["client_options", "connecting", "explain", "to_record"]
+
+FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError, errors.TransactionCoordinatorFencedError)
+
+
+def client_options(kafka: KafkaSettings, role: str) -> dict[str, Any]:
+    """Return the options that every client of kafka-python shares.
+
+    Args:
+        kafka: the connection settings.
+        role: what this client is for; ends its client id.
+
+    Raises:
+        ConfigError: a password file cannot be read.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in kafka.bootstrap_servers.split(",") if server.strip()],
+        "client_id": f"{kafka.client_id}-{role}",
+        "security_protocol": kafka.security_protocol,
+        "request_timeout_ms": kafka.request_timeout_ms,
+        "bootstrap_timeout_ms": kafka.bootstrap_timeout_ms,
+        "metrics_enabled": False,
+    }
+    return options | _tls_options(kafka) | _sasl_options(kafka)
+
+
+def _tls_options(kafka: KafkaSettings) -> dict[str, Any]:
+    if kafka.security_protocol not in ("SSL", "SASL_SSL"):
+        return {}
+    return {
+        "ssl_check_hostname": kafka.ssl_check_hostname,
+        "ssl_cafile": _path(kafka.ssl_cafile),
+        "ssl_certfile": _path(kafka.ssl_certfile),
+        "ssl_keyfile": _path(kafka.ssl_keyfile),
+        "ssl_password": _secret("kafka.ssl_password_file", kafka.ssl_password, kafka.ssl_password_file),
+    }
+
+
+def _sasl_options(kafka: KafkaSettings) -> dict[str, Any]:
+    if not kafka.security_protocol.startswith("SASL"):
+        return {}
+    return {
+        "sasl_mechanism": kafka.sasl_mechanism,
+        "sasl_plain_username": kafka.sasl_plain_username,
+        "sasl_plain_password": _secret(
+            "kafka.sasl_plain_password_file", kafka.sasl_plain_password, kafka.sasl_plain_password_file
+        ),
+    }
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _secret(name: str, value: SecretStr | None, file: Path | None) -> str | None:
+    if value is not None:
+        return value.get_secret_value()
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{name}: expected a readable file, got {file}: {error.strerror}") from error
+
+
+@contextmanager
+def connecting(kafka: KafkaSettings) -> Iterator[None]:
+    """Turn what the client raises while it connects or asks into errors that say what to do."""
+    try:
+        yield
+    except (errors.KafkaError, OSError, ValueError) as error:
+        raise explain(error, kafka) from error
+
+
+def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
+    """Return the error of ours for one of the client's."""
+    where = f"broker {kafka.bootstrap_servers}"
+    if isinstance(error, MillstreamError):
+        return error
+    if isinstance(error, FENCED):
+        return FencedError(f"{where}: another worker with the same worker.transactional_id took over; this one stops")
+    if isinstance(error, errors.SaslAuthenticationFailedError | errors.UnsupportedSaslMechanismError):
+        return ConfigError(f"{where}: the login was refused: check kafka.sasl_mechanism, user name and password")
+    if isinstance(error, errors.AuthorizationError):
+        return RefusedToStart(f"{where}: not allowed: {error}; grant this user the ACLs named in docs/operating.md")
+    if isinstance(error, errors.UnknownTopicOrPartitionError):
+        return RefusedToStart(f"{where}: a topic is missing: run 'millstream topics create'")
+    if isinstance(error, ValueError | FileNotFoundError | PermissionError):
+        return ConfigError(f"{where}: the connection settings are wrong: {error}")
+    return BrokerUnreachable(
+        f"{where}: no usable answer ({type(error).__name__}: {error}): check that it runs and that "
+        f"kafka.bootstrap_servers and kafka.security_protocol ({kafka.security_protocol}) are right"
+    )
+
+
+def to_record(raw: Any) -> Record:
+    """Return a consumer's record as one of ours."""
+    timestamp = NO_TIMESTAMP if raw.timestamp is None else raw.timestamp
+    return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, list(raw.headers or ()), timestamp)

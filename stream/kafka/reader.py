@@ -1,0 +1,125 @@
+"""Reading a whole topic without a group: what a subscriber, a test or the start of a worker does."""
+
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from kafka import KafkaConsumer, TopicPartition
+
+from stream.errors import RefusedToStart
+from stream.kafka.client import client_options, connecting, to_record
+from stream.records import Record
+from stream.settings import KafkaSettings
+
+__all__ = ["TopicReader", "open_consumer", "read_tail", "topic_partitions"]
+
+
+def open_consumer(kafka: KafkaSettings, role: str, **options: Any) -> Any:
+    """Return a consumer of committed records that decides nothing by itself: no group join, no commits, no resets."""
+    with connecting(kafka):
+        return KafkaConsumer(
+            **client_options(kafka, role),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            **options,
+        )
+
+
+def topic_partitions(consumer: Any, topic: str) -> list[TopicPartition]:
+    """Return the partitions of a topic in order.
+
+    Raises:
+        RefusedToStart: the topic does not exist.
+    """
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
+        raise RefusedToStart(f"topic {topic} does not exist: run 'millstream topics create'")
+    return [TopicPartition(topic, number) for number in sorted(numbers)]
+
+
+class TopicReader:
+    """Reads every partition of a topic, committed records only.
+
+    Args:
+        kafka: the connection.
+        topic: what to read; it must exist.
+        start: where to begin.
+        role: ends the client id.
+
+    Raises:
+        BrokerUnreachable: no broker answered.
+        RefusedToStart: the topic does not exist.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        *,
+        start: Literal["earliest", "latest"] = "earliest",
+        role: str = "reader",
+    ) -> None:
+        self._kafka = kafka
+        self._consumer = open_consumer(kafka, role, max_poll_records=2_000)
+        with connecting(kafka):
+            self._partitions = topic_partitions(self._consumer, topic)
+            self._consumer.assign(self._partitions)
+            ends = self._consumer.end_offsets(self._partitions)
+            starts = self._consumer.beginning_offsets(self._partitions) if start == "earliest" else ends
+            for partition, offset in starts.items():
+                self._consumer.seek(partition, offset)
+        self._ends = ends
+
+    def poll(self, timeout_seconds: float = 0.5) -> list[Record]:
+        """Return the next records in (partition, offset) order; none when none came in time."""
+        with connecting(self._kafka):
+            polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
+        return [to_record(raw) for partition in sorted(polled) for raw in polled[partition]]
+
+    def caught_up(self) -> bool:
+        """Return True when everything committed by now has been read.
+
+        Positions are compared, not offsets of records: the last offset may be a transaction marker.
+        """
+        with connecting(self._kafka):
+            self._ends = self._consumer.end_offsets(self._partitions)
+            return all(self._consumer.position(partition) >= end for partition, end in self._ends.items())
+
+    def seek_back(self, num_offsets: int) -> bool:
+        """Go to `num_offsets` before the end of every partition; return True when that is the beginning of all."""
+        with connecting(self._kafka):
+            begins = self._consumer.beginning_offsets(self._partitions)
+            for partition, end in self._ends.items():
+                self._consumer.seek(partition, max(begins[partition], end - num_offsets))
+        return all(end - num_offsets <= begins[partition] for partition, end in self._ends.items())
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_tail(kafka: KafkaSettings, topic: str, key: bytes) -> Record | None:
+    """Return the newest committed record of a topic with this key, or None.
+
+    Looks back from the end in growing steps, so that a long topic costs no more than a short one.
+    """
+    with TopicReader(kafka, topic, start="latest", role="tail") as reader:
+        num_offsets = 200
+        while True:
+            whole = reader.seek_back(num_offsets)
+            newest = None
+            while not reader.caught_up():
+                for record in reader.poll(1.0):
+                    newest = record if record.key == key else newest
+            if newest is not None or whole:
+                return newest
+            num_offsets *= 10

@@ -1,0 +1,244 @@
+"""The worker's side of Kafka: read committed events by hand-assigned partitions, commit micro-batches in transactions.
+
+The guards around the client's traps are listed in docs/decisions/0002; each is marked here where it stands.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
+
+from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
+from stream.kafka.client import client_options, connecting, explain, to_record
+from stream.kafka.deadline import DeadlineThread
+from stream.kafka.reader import open_consumer, read_tail, topic_partitions
+from stream.kafka.start import start_offsets
+from stream.kafka.topics import max_message_bytes, missing_topics
+from stream.records import OutRecord, Record
+from stream.settings import Settings
+
+__all__ = ["KafkaTransport"]
+
+LAG_INTERVAL_SECONDS = 1.0
+"""How often the end offsets are asked for; each time is one request."""
+ABORT_DEADLINE_SECONDS = 5.0
+RECORD_OVERHEAD_BYTES = 16_384
+"""Room for headers, key and framing of a dead letter below the topic's limit."""
+
+
+class KafkaTransport:
+    """One worker's exclusive hold on the events topic.
+
+    Args:
+        settings: all settings.
+
+    Raises:
+        BrokerUnreachable: no broker answered.
+        RefusedToStart: topics are missing, or the committed offsets cannot be continued from.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._kafka = settings.kafka
+        self._broken = False
+        if missing := missing_topics(settings):
+            raise RefusedToStart(
+                f"missing on {self._kafka.bootstrap_servers}: topic {', '.join(missing)}. "
+                "Create what is missing with 'millstream topics create'"
+            )
+        self._deadline = DeadlineThread("millstream-transaction")
+        # The order matters: initialising the producer fences a worker that still runs under this id and ends its open
+        # transaction. Only then are journal and offsets final.
+        self._producer = self._open_producer()
+        self._journal = read_tail(
+            self._kafka, settings.topics.journal, settings.worker.transactional_id.encode("utf-8")
+        )
+        self._consumer = open_consumer(
+            self._kafka,
+            "consumer",
+            group_id=settings.worker.group_id,
+            max_poll_records=settings.batching.max_events,
+            max_partition_fetch_bytes=4_194_304,
+        )
+        self._assign()
+        self._max_record_bytes = (
+            max_message_bytes(self._kafka, settings.topics.dead_letters, settings.topics.max_message_bytes)
+            - RECORD_OVERHEAD_BYTES
+        )
+
+    def _open_producer(self) -> Any:
+        worker = self._settings.worker
+        with connecting(self._kafka):
+            producer = KafkaProducer(
+                **client_options(self._kafka, "transactions"),
+                transactional_id=worker.transactional_id,
+                transaction_timeout_ms=worker.transaction_timeout_ms,
+                delivery_timeout_ms=worker.delivery_timeout_ms,
+                max_block_ms=worker.delivery_timeout_ms,
+                compression_type=None if self._kafka.compression_type == "none" else self._kafka.compression_type,
+                allow_auto_create_topics=False,
+                batch_size=262_144,
+                linger_ms=5,
+                max_request_size=self._settings.topics.max_message_bytes + RECORD_OVERHEAD_BYTES,
+            )
+            producer.init_transactions()
+        return producer
+
+    def _assign(self) -> None:
+        with connecting(self._kafka):
+            self._partitions = topic_partitions(self._consumer, self._settings.topics.events)
+            self._consumer.assign(self._partitions)
+            offsets = start_offsets(self._consumer, self._partitions, self._journal, self._settings)
+            for partition, offset in offsets.items():
+                self._consumer.seek(partition, offset)
+        now = time.monotonic()
+        self._lag: dict[int, int] = {}
+        self._lag_asked = now - LAG_INTERVAL_SECONDS
+        self._lag_answered = now
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Partitions of the events topic that this worker owns, ascending."""
+        return tuple(partition.partition for partition in self._partitions)
+
+    @property
+    def max_record_bytes(self) -> int:
+        """Largest record that the dead-letter topic takes."""
+        return self._max_record_bytes
+
+    def positions(self) -> dict[int, int]:
+        """Return the next offset to be read of every partition."""
+        return {partition.partition: self._consumer.position(partition) for partition in self._partitions}
+
+    def newest_journal(self) -> bytes | None:
+        """Return the value of the newest committed journal record of this worker, or None."""
+        return None if self._journal is None else self._journal.value
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """Return at most `max_records` next records, per partition in offset order; may wait for the first.
+
+        Raises:
+            RefusedToStart: a record that is needed is no longer in the log.
+        """
+        try:
+            polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
+        except (errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError, errors.LogTruncationError) as error:
+            raise RefusedToStart(
+                f"topic {self._settings.topics.events}: records that are next are no longer in the log ({error}): "
+                "retention took them, or the topic was made anew. Events may be lost. Look at the topic, then reset "
+                f"the offsets of group {self._settings.worker.group_id}"
+            ) from error
+        except errors.KafkaError as error:
+            raise explain(error, self._kafka) from error
+        return [to_record(raw) for partition in sorted(polled) for raw in polled[partition]]
+
+    def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
+        """Write the records and commit the offsets, all or nothing.
+
+        Raises:
+            FencedError: another worker took over; nothing was written.
+            TransactionInDoubt: something failed or took too long. In both cases the transport is finished.
+        """
+        if self._broken:
+            raise TransactionInDoubt("this connection had an error and must not be used again: start the worker anew")
+        deadline = self._settings.worker.commit_deadline_seconds
+        try:
+            self._deadline.run(lambda: self._transaction(records, offsets), deadline)
+        except (Exception, KeyboardInterrupt) as error:
+            self._broken = True  # guard 3: offsets of a failed transaction leak into the producer's next one
+            self._abort()
+            raise self._doubt(error) from error
+
+    def _transaction(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
+        producer = self._producer
+        identity = self._identity()
+        producer.begin_transaction()
+        futures = [
+            producer.send(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                headers=record.headers,
+                timestamp_ms=record.timestamp_ms,
+            )
+            for record in records
+        ]
+        producer.flush()
+        for future in futures:  # guard 1: a record past its delivery timeout does not fail the commit by itself
+            future.get(timeout=0)
+        self._expect(identity)
+        producer.send_offsets_to_transaction(
+            {TopicPartition(self._settings.topics.events, p): OffsetAndMetadata(o) for p, o in offsets.items()},
+            ConsumerGroupMetadata(self._settings.worker.group_id),
+        )
+        self._expect(identity)  # guard 4: nothing is in flight here, and no new epoch may have begun
+        producer.commit_transaction()
+        self._expect(identity)
+
+    def _identity(self) -> tuple[int, int]:
+        current = self._producer._transaction_manager.producer_id_and_epoch
+        return current.producer_id, current.epoch
+
+    def _expect(self, identity: tuple[int, int]) -> None:
+        if self._identity() != identity:
+            raise errors.ProducerFencedError(f"producer id and epoch changed from {identity} to {self._identity()}")
+
+    def _abort(self) -> None:
+        # Best effort: what is not aborted here is aborted when the next worker with this id initialises.
+        try:
+            self._deadline.run(self._producer.abort_transaction, ABORT_DEADLINE_SECONDS)
+        except Exception:
+            return
+
+    def _doubt(self, error: BaseException) -> Exception:
+        explained = explain(error, self._kafka)
+        if isinstance(explained, FencedError | RefusedToStart):
+            return explained
+        return TransactionInDoubt(
+            f"a transaction failed and is rolled back ({type(error).__name__}: {error}): start the worker again, "
+            "it continues at the last commit"
+        )
+
+    def lag(self) -> dict[int, int]:
+        """Return the committed records not read yet, per partition, not older than about a second.
+
+        Raises:
+            BrokerUnreachable: no answer for `worker.broker_deadline_seconds`.
+            RefusedToStart: partitions were added to the topic.
+        """
+        now = time.monotonic()
+        if now - self._lag_asked >= LAG_INTERVAL_SECONDS:
+            self._lag_asked = now
+            self._ask_lag()
+        return self._lag
+
+    def _ask_lag(self) -> None:
+        try:
+            ends = self._consumer.end_offsets(self._partitions, timeout_ms=2_000)
+        except errors.KafkaError as error:
+            silent_seconds = time.monotonic() - self._lag_answered
+            if silent_seconds > self._settings.worker.broker_deadline_seconds:
+                raise BrokerUnreachable(f"the brokers have not answered for {silent_seconds:.0f} s") from error
+            return
+        self._lag_answered = time.monotonic()
+        self._lag = {tp.partition: max(0, end - self._consumer.position(tp)) for tp, end in ends.items()}
+        self._refuse_new_partitions()
+
+    def _refuse_new_partitions(self) -> None:
+        known = self._consumer.partitions_for_topic(self._settings.topics.events)
+        if known and len(known) != len(self._partitions):
+            raise RefusedToStart(
+                f"topic {self._settings.topics.events}: it had {len(self._partitions)} partitions at the start and "
+                f"has {len(known)} now: start the worker again, so that it reads them all"
+            )
+
+    def answered_ago_seconds(self) -> float:
+        """Return how long ago the brokers last answered a request for the end offsets."""
+        return time.monotonic() - self._lag_answered
+
+    def close(self) -> None:
+        """Disconnect; an open transaction is rolled back."""
+        self._producer.close(timeout=0 if self._broken else 5)
+        self._consumer.close(autocommit=False, timeout_ms=2_000)
+        self._deadline.stop()

@@ -1,0 +1,63 @@
+"""What the pipeline needs of a log. `stream.kafka.KafkaTransport` is the real one, `stream.memory.MemoryLog` the other.
+
+Every transport passes `tests/contracts/test_transports.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from stream.records import OutRecord, Record
+
+__all__ = ["Transport"]
+
+
+class Transport(Protocol):
+    """Reads the events and commits micro-batches, each in one transaction."""
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Partitions of the events topic that this worker owns, ascending."""
+        ...
+
+    @property
+    def max_record_bytes(self) -> int:
+        """Largest record that the dead-letter topic takes."""
+        ...
+
+    def positions(self) -> dict[int, int]:
+        """Return the next offset to be read of every partition."""
+        ...
+
+    def newest_journal(self) -> bytes | None:
+        """Return the value of the newest committed journal record of this worker, or None."""
+        ...
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """Return at most `max_records` next records, per partition in offset order; may wait for the first.
+
+        Raises:
+            RefusedToStart: a record that is needed is no longer in the log.
+        """
+        ...
+
+    def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
+        """Write the records and commit the offsets (next to be read, per partition), all or nothing.
+
+        Raises:
+            FencedError: another worker took over; nothing was written.
+            TransactionInDoubt: something failed; what was written is or will be rolled back. In both cases the
+                transport must not be used again.
+        """
+        ...
+
+    def lag(self) -> dict[int, int]:
+        """Return the committed records not read yet, per partition.
+
+        Raises:
+            BrokerUnreachable: the log did not answer for longer than allowed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Disconnect; an open transaction is rolled back."""
+        ...
