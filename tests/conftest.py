@@ -1,0 +1,69 @@
+"""What all tests share: the embedded broker, and the switch that turns a skipped test into a failure.
+
+With `FORBID_SKIPS=1` in the environment, a run in which a test was skipped or expected to fail ends red and lists it:
+the gate must not be green because a tool was missing.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+__all__ = ["broker"]
+
+_not_run: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Any]:
+    """An embedded broker for the whole run; its address is `broker.bootstrap_servers`.
+
+    It is shared, so a test that writes to it names topics, groups and transactional ids of its own.
+    """
+    if importlib.util.find_spec("noida_db") is None:
+        pytest.skip("needs the embedded broker: pip install 'millstream[broker]'")
+    from millstream.embedded_broker import EmbeddedBroker
+
+    with EmbeddedBroker() as running:
+        yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.broker)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        _not_run.append(f"{report.nodeid}: {_reason(report)}")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped or hasattr(report, "wasxfail"):
+        _not_run.append(f"{report.nodeid}: {_reason(report)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _skips_are_forbidden() and _not_run and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _skips_are_forbidden() and _not_run:
+        terminalreporter.section("FORBID_SKIPS is set, and these did not run", red=True)
+        for line in _not_run:
+            terminalreporter.line(line)
+
+
+def _skips_are_forbidden() -> bool:
+    return os.environ.get("FORBID_SKIPS", "") not in ("", "0")
+
+
+def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return f"expected to fail: {report.wasxfail}"
+    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
