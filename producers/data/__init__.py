@@ -1,0 +1,1 @@
+"""The bundled event streams (see the README beside each) and the script that made them."""
