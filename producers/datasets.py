@@ -1,0 +1,78 @@
+"""The bundled data sets by name, and any file by path; with the titles of the items."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from producers.cells import to_id
+from producers.event_file import EventFile, ReadOptions
+from producers.tables import BadRow, read_rows
+from stream.errors import ConfigError
+
+__all__ = ["DATASETS", "Dataset", "dataset", "read_titles"]
+
+DATASETS = {"online-retail": "online_retail", "otto-mini": "otto_mini"}
+"""Name of a bundled data set to its folder in `producers/data`, where a README tells its origin and licence."""
+
+
+class Dataset(NamedTuple):
+    """Where a data set lies."""
+
+    name: str
+    events_path: Path
+    items_path: Path | None
+
+    def events(self, options: ReadOptions | None = None) -> EventFile:
+        """Return the events, to be read lazily in file order."""
+        return EventFile(self.events_path, options)
+
+    def titles(self) -> dict[str, str]:
+        """Return item id to title, empty when no titles are known."""
+        return read_titles(self.items_path) if self.items_path else {}
+
+
+def dataset(name: str | Path) -> Dataset:
+    """Return a bundled data set, or the one in a file or folder of one's own.
+
+    Args:
+        name: `online-retail`, `otto-mini`, an event file, or a folder with `events.parquet` (and `items.parquet`).
+
+    Raises:
+        ConfigError: there is no such data set or file.
+    """
+    if str(name) in DATASETS:
+        folder = Path(str(files("producers") / "data" / DATASETS[str(name)]))
+        return Dataset(str(name), folder / "events.parquet", folder / "items.parquet")
+    path = Path(name)
+    if path.is_dir():
+        return _from_folder(path)
+    if not path.exists():
+        raise ConfigError(f"{name}: expected a file or one of {', '.join(DATASETS)}; there is no such file")
+    return Dataset(path.name, path, None)
+
+
+def read_titles(path: Path) -> dict[str, str]:
+    """Return item id to title from a file with the columns `item` and `title`; items without a title are left out.
+
+    JSON lines in the format of the topic `items` will do.
+
+    Raises:
+        ConfigError: the columns are not there.
+    """
+    titles: dict[str, str] = {}
+    for number, row in read_rows(path):
+        if isinstance(row, BadRow):
+            raise row
+        if not {"item", "title"} <= row.keys():
+            raise ConfigError(f"{path}:{number}: expected columns item and title, got {', '.join(row)}")
+        item, title = to_id(row["item"]), row["title"]
+        if item and title:
+            titles[item] = str(title)
+    return titles
+
+
+def _from_folder(folder: Path) -> Dataset:
+    events_path, items_path = folder / "events.parquet", folder / "items.parquet"
+    if not events_path.exists():
+        raise ConfigError(f"{folder}: expected events.parquet in this folder, found none")
+    return Dataset(folder.name, events_path, items_path if items_path.exists() else None)

@@ -1,0 +1,98 @@
+"""An event becomes the key and the value of a record, or is refused while the sender can still put it right.
+
+The worker would move a bad event to the dead-letter topic; here it is an error with a reason. What counts as a good
+event is said once, by `stream.schema.Event`: what was encoded is decoded again with it. Only what JSON cannot show
+(NaN becomes null) and the sizes are looked at here.
+"""
+
+import math
+from typing import Any
+
+import msgspec
+
+from stream.errors import ConfigError
+from stream.schema import Event
+from stream.settings import EventSettings
+
+__all__ = ["BadEvent", "DEFAULT_LIMITS", "MAX_TIME_MS", "decode_event", "encode_event", "event_key"]
+
+DEFAULT_LIMITS = EventSettings()
+"""The limits of a worker whose settings were left alone."""
+
+MAX_TIME_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999, the last one that the worker takes."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+class BadEvent(ConfigError):
+    """An event that the worker would not learn from. Nothing was sent."""
+
+
+def encode_event(event: Event, limits: EventSettings = DEFAULT_LIMITS) -> bytes:
+    """Return the record value of an event: UTF-8 JSON without the fields that are at their default.
+
+    Args:
+        event: built in Python, so its fields may still hold anything.
+        limits: what the worker will accept.
+
+    Raises:
+        BadEvent: a field has the wrong type or range, an id or the whole value is too long.
+    """
+    _check_finite(event)
+    if isinstance(event.ts, int) and not 0 <= event.ts <= MAX_TIME_MS:
+        raise BadEvent(f"event {_shown(event)}: ts: expected milliseconds in 0..{MAX_TIME_MS}, got {event.ts}")
+    try:
+        value = _encoder.encode(event)
+        _decoder.decode(value)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+        raise BadEvent(f"event {_shown(event)}: {error}") from error
+    _check_sizes(event, value, limits)
+    return value
+
+
+def event_key(event: Event) -> bytes:
+    """Return the record key: the user id, so that the events of one user keep their order in one partition."""
+    return event.user.encode()
+
+
+def decode_event(value: bytes) -> Event:
+    """Return the event in a record value.
+
+    Raises:
+        BadEvent: the bytes are not the JSON of an event.
+    """
+    try:
+        return _decoder.decode(value)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadEvent(f"record value {value[:80]!r}: {error}") from error
+
+
+def _check_finite(event: Event) -> None:
+    numbers: dict[str, Any] = {"value": event.value}
+    if isinstance(event.context, dict):
+        numbers.update({f"context.{key}": number for key, number in event.context.items()})
+    for name, number in numbers.items():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise BadEvent(f"event {_shown(event)}: {name}: expected a finite number, got {number}")
+
+
+def _check_sizes(event: Event, value: bytes, limits: EventSettings) -> None:
+    for name in ("user", "item", "id", "session"):
+        text: str | None = getattr(event, name)
+        # A character is at most four bytes: most ids are cleared without encoding them again.
+        if text and 4 * len(text) > limits.max_id_bytes and len(text.encode()) > limits.max_id_bytes:
+            raise BadEvent(
+                f"event {_shown(event)}: {name}: expected at most {limits.max_id_bytes} bytes, got {len(text.encode())}"
+            )
+    if len(value) > limits.max_value_bytes:
+        raise BadEvent(
+            f"event {_shown(event)}: expected at most {limits.max_value_bytes} bytes of JSON, got {len(value)}"
+        )
+
+
+def _shown(event: Event) -> str:
+    """Return enough of an event to find it again, however long its fields are."""
+    fields: dict[str, Any] = {name: getattr(event, name) for name in ("user", "item", "type")}
+    return " ".join(f"{name}={value!r:.60}" for name, value in fields.items())

@@ -1,0 +1,73 @@
+"""Events leave for Kafka: keyed by user, by an idempotent producer, so that a retry repeats and reorders nothing."""
+
+from types import TracebackType
+from typing import Self
+
+from producers.encoding import DEFAULT_LIMITS, encode_event, event_key
+from stream.kafka import EventProducer
+from stream.schema import Event
+from stream.settings import EventSettings, KafkaSettings
+
+__all__ = ["EventSender"]
+
+
+class EventSender:
+    """Sends events to one topic. Use it as a context manager: leaving it waits for the last acknowledgement.
+
+    The record's timestamp is the time of sending and never the event's: Kafka deletes by record timestamp, and a
+    replay of last year's events would be gone before it is read.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings | None = None, topic: str = "events", *, limits: EventSettings = DEFAULT_LIMITS
+    ) -> None:
+        """Connect.
+
+        Args:
+            kafka: how to reach the brokers; without it 127.0.0.1:9092.
+            topic: must exist; `millstream topics create` makes it.
+            limits: what the worker accepts, when its settings were changed.
+
+        Raises:
+            BrokerUnreachable: no broker answered.
+        """
+        self.num_sent = 0
+        self.num_bytes = 0
+        self._limits = limits
+        self._producer = EventProducer(kafka or KafkaSettings(), topic, role="producer")
+
+    def send(self, event: Event) -> None:
+        """Queue one event; blocks while the buffer is full.
+
+        Raises:
+            BadEvent: the worker would not learn from it. Nothing was queued.
+            MillstreamError: an earlier event could not be written for good.
+        """
+        self.send_raw(event_key(event) if isinstance(event.user, str) else b"", encode_event(event, self._limits))
+
+    def send_raw(self, key: bytes, value: bytes) -> None:
+        """Queue bytes as they are, for those who encode themselves. What is no event ends in the dead letters."""
+        self._producer.send(key, value)
+        self.num_sent += 1
+        self.num_bytes += len(value)
+
+    @property
+    def num_delivered(self) -> int:
+        """How many events the brokers have acknowledged."""
+        return self._producer.num_delivered
+
+    def flush(self) -> None:
+        """Wait until everything queued so far is acknowledged."""
+        self._producer.flush()
+
+    def close(self) -> None:
+        """Flush and disconnect."""
+        self._producer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
