@@ -37,7 +37,8 @@ class Event(Struct, frozen=True, omit_defaults=True):
         int | None, Meta(description="Event time in ms since the Unix epoch. Missing: the record's timestamp.")
     ] = None
     id: Annotated[
-        str | None, Meta(description="Unique id of the event. Given: a repetition within the window is skipped.")
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="Unique id of the event. Given: a repetition within the window is skipped."),
     ] = None
     value: Annotated[float | None, Meta(description="Rating, price or quantity; for information.")] = None
     session: Annotated[str | None, Meta(description="Session, basket or invoice id.")] = None

@@ -58,6 +58,10 @@ class Transport(Protocol):
         """
         ...
 
+    def silent_seconds(self) -> float:
+        """Return for how long the log has not answered; 0 when it answers."""
+        ...
+
     def close(self) -> None:
         """Disconnect; an open transaction is rolled back."""
         ...

@@ -233,9 +233,9 @@ class KafkaTransport:
                 f"has {len(known)} now: start the worker again, so that it reads them all"
             )
 
-    def answered_ago_seconds(self) -> float:
-        """Return how long ago the brokers last answered a request for the end offsets."""
-        return time.monotonic() - self._lag_answered
+    def silent_seconds(self) -> float:
+        """Return for how long the brokers have not answered; 0 when the last question was answered."""
+        return 0.0 if self._lag_answered >= self._lag_asked else time.monotonic() - self._lag_answered
 
     def close(self) -> None:
         """Disconnect; an open transaction is rolled back."""

@@ -1,0 +1,1 @@
+"""The `millstream` command: puts `stream`, `online_models` and `producers` together. Nothing imports it."""

@@ -1,0 +1,5 @@
+"""`python -m millstream`."""
+
+from millstream.main import main
+
+main()

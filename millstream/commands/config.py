@@ -1,0 +1,60 @@
+"""`millstream config`: the effective settings and where each came from."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from millstream.options import BootstrapOption, ConfigOption, SetOption, loaded_from
+from stream.config import SettingLine
+
+__all__ = ["config"]
+
+
+def config(
+    config_file: ConfigOption = None,
+    set_: SetOption = None,
+    bootstrap_servers: BootstrapOption = None,
+    toml: Annotated[bool, typer.Option("--toml", help="Print a settings file instead of a table.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is not a default.")] = False,
+) -> None:
+    """Print the effective settings with the origin of each; secrets are hidden.
+
+    A TOML file is overridden by the environment (MILLSTREAM_BATCHING_MAX_EVENTS=256), that by flags.
+    """
+    lines = loaded_from(config_file, set_, bootstrap_servers).lines()
+    if changed:
+        lines = [line for line in lines if line.origin != "default"]
+    if toml:
+        typer.echo(_as_toml(lines), nl=False)
+    else:
+        _print_table(lines)
+
+
+def _print_table(lines: list[SettingLine]) -> None:
+    table = Table("setting", "value", "origin", "what it is", box=None, pad_edge=False)
+    for line in lines:
+        shown = "" if line.value is None else _toml_value(line.value)
+        style = "" if line.origin == "default" else "bold"
+        table.add_row(*(Text(text, style=style) for text in (line.name, shown, line.origin, line.description)))
+    Console().print(table)
+
+
+def _as_toml(lines: list[SettingLine]) -> str:
+    out, open_section = [], ""
+    for line in lines:
+        section, key = line.name.split(".")
+        if section != open_section:
+            out.append(f"\n[{section}]" if out else f"[{section}]")
+            open_section = section
+        out.append(f"# {line.description} ({line.origin})")
+        hidden = line.value is None or line.value == "********"
+        out.append(f"# {key} =" if hidden else f"{key} = {_toml_value(line.value)}")
+    return "\n".join(out) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # JSON's texts, numbers, booleans and lists are TOML's too

@@ -1,0 +1,152 @@
+"""Bytes become events, or dead letters with a code that never changes its meaning.
+
+Nothing here raises for a bad record: what cannot be read is described and goes on to the dead-letter topic.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import msgspec
+
+from stream.records import NO_TIMESTAMP, Record
+from stream.schema import Event
+from stream.settings import EventSettings
+
+__all__ = ["MAX_TIME_MS", "DeadCode", "DeadLetter", "Decoded", "Decoder"]
+
+MAX_TIME_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+
+class DeadCode(StrEnum):
+    """Why a record went to the dead-letter topic."""
+
+    NULL_VALUE = "null_value"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    UNKNOWN_TYPE = "unknown_type"
+    BAD_ID = "bad_id"
+    BAD_NUMBER = "bad_number"
+    BAD_TIME = "bad_time"
+    FUTURE_TIME = "future_time"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be read.
+
+    `message` says where and what was expected; it never repeats the value, which may be personal data.
+    """
+
+    record: Record
+    code: DeadCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The readable events of a batch, each with its record and its event time, and the dead letters."""
+
+    events: list[Event] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    times_ms: list[int] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+
+class _Rejected(Exception):
+    def __init__(self, code: DeadCode, message: str) -> None:
+        self.code = code
+        self.message = message
+
+
+class Decoder:
+    """Reads records as events.
+
+    Args:
+        config: limits of a good event.
+    """
+
+    def __init__(self, config: EventSettings) -> None:
+        self._config = config
+        self._decoder = msgspec.json.Decoder(Event)
+
+    def decode(self, records: Sequence[Record], now_ms: int) -> Decoded:
+        """Return events and dead letters, both in the order of the records.
+
+        Args:
+            records: as read from the log.
+            now_ms: the clock that event times in the future are judged by.
+        """
+        decoded = Decoded()
+        for record in records:
+            try:
+                event, time_ms = self._read(record, now_ms)
+            except _Rejected as rejected:
+                decoded.dead_letters.append(DeadLetter(record, rejected.code, rejected.message))
+                continue
+            decoded.events.append(event)
+            decoded.records.append(record)
+            decoded.times_ms.append(time_ms)
+        return decoded
+
+    def _read(self, record: Record, now_ms: int) -> tuple[Event, int]:
+        event = self._parse(record.value)
+        self._check_ids(event)
+        time_ms = record.timestamp_ms if event.ts is None else event.ts
+        self._check_time(time_ms, now_ms, "the record's timestamp" if event.ts is None else "$.ts")
+        return event, time_ms
+
+    def _parse(self, value: bytes | None) -> Event:
+        if value is None:
+            raise _Rejected(DeadCode.NULL_VALUE, "$: expected a JSON object, got no value")
+        if len(value) > self._config.max_value_bytes:
+            expected = f"expected at most {self._config.max_value_bytes} bytes, got {len(value)}"
+            raise _Rejected(DeadCode.TOO_LARGE, f"$: {expected} (events.max_value_bytes)")
+        try:
+            return self._decoder.decode(value)
+        except msgspec.ValidationError as error:
+            raise _classified(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise _Rejected(DeadCode.NOT_JSON, "$: expected one JSON object in UTF-8") from None
+
+    def _check_ids(self, event: Event) -> None:
+        limit = self._config.max_id_bytes
+        for name, text in (("user", event.user), ("item", event.item), ("id", event.id), ("session", event.session)):
+            # A character is at most four bytes: short ids need no encoding to be measured.
+            if text is not None and len(text) * 4 > limit and len(text.encode("utf-8")) > limit:
+                raise _Rejected(DeadCode.BAD_ID, f"$.{name}: expected at most {limit} bytes (events.max_id_bytes)")
+
+    def _check_time(self, time_ms: int, now_ms: int, where: str) -> None:
+        if time_ms == NO_TIMESTAMP:
+            raise _Rejected(DeadCode.BAD_TIME, f"{where}: expected milliseconds since 1970, got none")
+        if not 0 <= time_ms <= MAX_TIME_MS:
+            raise _Rejected(DeadCode.BAD_TIME, f"{where}: expected milliseconds in 0..{MAX_TIME_MS}")
+        ahead_seconds = (time_ms - now_ms) / 1000
+        if ahead_seconds > self._config.max_future_seconds:
+            limit = f"at most {self._config.max_future_seconds:g} s ahead of the worker's clock"
+            raise _Rejected(
+                DeadCode.FUTURE_TIME, f"{where}: expected {limit}, got {ahead_seconds:.0f} s (is it in milliseconds?)"
+            )
+
+
+_PATH = re.compile(r"`(\$[^`]*)`$")
+_FIELD = re.compile(r"required field `(\w+)`")
+
+
+def _classified(message: str) -> _Rejected:
+    """Return the rejection for a validation message of msgspec, without the value that some of them repeat."""
+    match = _PATH.search(message)
+    path = match.group(1) if match else "$"
+    if missing := _FIELD.search(message):
+        return _Rejected(DeadCode.MISSING_FIELD, f"{path}.{missing.group(1)}: expected a value, got none")
+    if message.startswith("Invalid enum value"):
+        return _Rejected(DeadCode.UNKNOWN_TYPE, f"{path}: expected a known event type (docs/schemas/event.schema.json)")
+    if "of length >=" in message:
+        return _Rejected(DeadCode.BAD_ID, f"{path}: expected a text that is not empty")
+    if message.startswith("Number out of range"):
+        return _Rejected(DeadCode.BAD_NUMBER, f"{path}: expected a finite number")
+    return _Rejected(DeadCode.WRONG_TYPE, f"{path}: {message.split(' - at ')[0].replace('`', '').lower()}")

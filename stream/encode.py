@@ -1,0 +1,137 @@
+"""Ids become rows: the one place where names from outside enter the tables.
+
+From here on everything is arrays. `stream/publish.py` is the way back.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from online_models import Batch, IdIndex, PartitionedIndex
+from stream.decode import Decoded
+from stream.dedup import Deduplicator
+from stream.errors import RefusedToStart
+from stream.records import Record
+from stream.schema import EVENT_TYPES, Event
+from stream.settings import Settings
+
+__all__ = ["Encoded", "Encoder", "TouchedUsers"]
+
+_TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES)}
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedUsers:
+    """The users of a batch, one entry each, in the order of their newest event."""
+
+    rows: npt.NDArray[np.int64]
+    """`[R]` int64, rows of the user table."""
+    ids: list[str]
+    event_times_ms: list[int]
+    """Newest event time of each in this batch."""
+    records: list[Record]
+    """The last record of each in this batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A batch as arrays, and what is needed to publish it."""
+
+    batch: Batch
+    touched: TouchedUsers
+    num_by_type: dict[str, int]
+    """Events of the batch by type."""
+    num_duplicates_by_type: dict[str, int]
+    """Repeated events, which are not in the batch."""
+    num_key_mismatches: int
+    """Events whose record key is there and is not their user id."""
+
+    @property
+    def num_duplicates(self) -> int:
+        """Repeated events, which are not in the batch."""
+        return sum(self.num_duplicates_by_type.values())
+
+
+class Encoder:
+    """Owns the id maps of users and items and the de-duplication window.
+
+    Args:
+        settings: evidence, capacities and the window.
+        partitions: all partitions of the events topic, 0 to P - 1; user rows are interleaved by partition.
+
+    Raises:
+        RefusedToStart: a batch would not fit into one partition's share of the user rows.
+    """
+
+    def __init__(self, settings: Settings, partitions: Sequence[int]) -> None:
+        share = settings.model.user_capacity // len(partitions)
+        if share < settings.batching.max_events:
+            raise RefusedToStart(
+                f"model.user_capacity: each of {len(partitions)} partitions gets {share} user rows, fewer than "
+                f"batching.max_events ({settings.batching.max_events}): raise the one or lower the other"
+            )
+        self.users = PartitionedIndex(num_partitions=len(partitions), capacity_per_partition=share)
+        self.items = IdIndex(settings.model.item_capacity)
+        self.deduplicator = Deduplicator(settings.events.dedup_window)
+        self._weights = np.array(settings.evidence.weights(), np.float32)
+        self._owns = np.array([name in settings.evidence.owned for name in EVENT_TYPES], np.bool_)
+
+    def encode(self, decoded: Decoded) -> Encoded:
+        """Return the batch of the events that are no repetitions. New ids get rows; old ones may lose theirs."""
+        new, repeated = self._split(decoded)
+        events = [decoded.events[position] for position in new]
+        records = [decoded.records[position] for position in new]
+        times_ms = [decoded.times_ms[position] for position in new]
+        partitions = [record.partition for record in records]
+        user_rows, reset_user_rows = self.users.rows_for(partitions, [event.user for event in events])
+        item_rows, reset_item_rows = self.items.rows_for([event.item for event in events])
+        types = np.array([_TYPE_INDEX[event.type] for event in events], np.int8)
+        batch = Batch(
+            user_rows=user_rows,
+            item_rows=item_rows,
+            event_types=types,
+            times_ms=np.array(times_ms, np.int64),
+            weights=self._weights[types],
+            owns=self._owns[types],
+            reset_user_rows=reset_user_rows,
+            reset_item_rows=reset_item_rows,
+        )
+        return Encoded(
+            batch=batch,
+            touched=_touched(user_rows, [event.user for event in events], times_ms, records),
+            num_by_type=Counter(event.type for event in events),
+            num_duplicates_by_type=Counter(decoded.events[position].type for position in repeated),
+            num_key_mismatches=sum(_is_misplaced(*pair) for pair in zip(events, records, strict=True)),
+        )
+
+    def _split(self, decoded: Decoded) -> tuple[list[int], list[int]]:
+        new: list[int] = []
+        repeated: list[int] = []
+        for position, (event, record) in enumerate(zip(decoded.events, decoded.records, strict=True)):
+            is_repetition = self.deduplicator.is_repetition(record.partition, event.id)
+            (repeated if is_repetition else new).append(position)
+        return new, repeated
+
+
+def _is_misplaced(event: Event, record: Record) -> bool:
+    return record.key is not None and record.key != event.user.encode("utf-8")
+
+
+def _touched(
+    user_rows: npt.NDArray[np.int64], user_ids: list[str], times_ms: list[int], records: list[Record]
+) -> TouchedUsers:
+    last: dict[int, int] = {}
+    newest_ms: dict[int, int] = {}
+    for position, row in enumerate(user_rows.tolist()):
+        last.pop(row, None)  # back to the end: the order is that of the newest event
+        last[row] = position
+        newest_ms[row] = max(newest_ms.get(row, 0), times_ms[position])
+    return TouchedUsers(
+        rows=np.fromiter(last, np.int64, len(last)),
+        ids=[user_ids[position] for position in last.values()],
+        event_times_ms=[newest_ms[row] for row in last],
+        records=[records[position] for position in last.values()],
+    )

@@ -1,0 +1,84 @@
+"""Is the worker alive, and is it ready? The state that the loop writes and the probes read."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Health", "Verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of a probe: whether all is well, and if not, why not."""
+
+    ok: bool
+    reason: str
+
+
+class Health:
+    """What the worker's loop last did.
+
+    The loop's thread writes, the probes' thread reads.
+
+    Args:
+        stall_seconds: no progress for this long while records wait means that the loop or a partition is stuck.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, stall_seconds: float, clock: Callable[[], float]) -> None:
+        self._stall_seconds = stall_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started = False
+        self._silent_seconds = 0.0
+        self._beat = clock()
+        self._progress: dict[int, tuple[int, float]] = {}
+
+    def started(self) -> None:
+        """The worker owns its partitions and begins to read."""
+        with self._lock:
+            self._started = True
+            self._beat = self._clock()
+
+    def stopping(self) -> None:
+        """The worker takes no more batches."""
+        with self._lock:
+            self._started = False
+
+    def beat(self, positions: Mapping[int, int], lag: Mapping[int, int], silent_seconds: float = 0.0) -> None:
+        """The loop went round.
+
+        Args:
+            positions: next offset of every partition.
+            lag: records that wait in each.
+            silent_seconds: how long the brokers have not answered.
+        """
+        with self._lock:
+            now = self._beat = self._clock()
+            self._silent_seconds = silent_seconds
+            for partition, position in positions.items():
+                before, since = self._progress.get(partition, (-1, now))
+                moved = position != before or not lag.get(partition, 0)
+                self._progress[partition] = (position, now if moved else since)
+
+    def live(self) -> Verdict:
+        """Return whether the process should go on; a broker that is away is no reason to kill it."""
+        with self._lock:
+            if self._started and (age := self._clock() - self._beat) > self._stall_seconds:
+                return Verdict(False, f"the loop has not gone round for {age:.0f} s")
+            for partition, (position, since) in self._progress.items():
+                if self._silent_seconds == 0 and (age := self._clock() - since) > self._stall_seconds:
+                    return Verdict(
+                        False, f"partition {partition} stands at offset {position} for {age:.0f} s with a lag"
+                    )
+            return Verdict(True, "alive")
+
+    def ready(self) -> Verdict:
+        """Return whether lists are fresh: started, brokers answering, loop going round."""
+        live = self.live()
+        with self._lock:
+            if not self._started:
+                return Verdict(False, "starting or stopping")
+            if self._silent_seconds > 0:
+                return Verdict(False, f"the brokers have not answered for {self._silent_seconds:.0f} s")
+        return live

@@ -1,0 +1,90 @@
+"""The worker's port: /metrics, /livez, /readyz (and /healthz, as an alias that many probes ask for)."""
+
+import socket
+import threading
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from stream.errors import ConfigError
+from stream.health import Health, Verdict
+from stream.metrics import CONTENT_TYPE, Metrics
+from stream.settings import MetricsSettings
+
+__all__ = ["HttpServer", "create_app"]
+
+STOP_SECONDS = 3.0
+
+
+def create_app(metrics: Metrics, health: Health) -> Starlette:
+    """Return the application that serves metrics and probes."""
+
+    def expose(_: Request) -> Response:
+        metrics.set("millstream_ready", float(health.ready().ok))
+        return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+
+    def live(_: Request) -> Response:
+        return _answer(health.live())
+
+    def ready(_: Request) -> Response:
+        return _answer(health.ready())
+
+    return Starlette(
+        routes=[
+            Route("/metrics", expose),
+            Route("/livez", live),
+            Route("/healthz", live),
+            Route("/readyz", ready),
+        ]
+    )
+
+
+def _answer(verdict: Verdict) -> Response:
+    return PlainTextResponse(verdict.reason + "\n", status_code=200 if verdict.ok else 503)
+
+
+class HttpServer:
+    """Serves an application on a thread of its own.
+
+    Args:
+        app: what to serve.
+        config: host and port; port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+
+    def __init__(self, app: Starlette, config: MetricsSettings) -> None:
+        self._socket = _bind(config)
+        self.port: int = self._socket.getsockname()[1]
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="millstream-http", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the running requests and end."""
+        self._server.should_exit = True
+        self._thread.join(STOP_SECONDS)
+        self._socket.close()
+
+
+def _bind(config: MetricsSettings) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"metrics.host, metrics.port: cannot bind {config.host}:{config.port}: {error.strerror}; "
+            "choose another port with --set metrics.port=N (0: any free one)"
+        ) from error
+    return listener

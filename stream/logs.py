@@ -1,0 +1,67 @@
+"""Logs: a fixed event name plus fields, for people or as JSON, on standard error."""
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+from stream.settings import LogSettings
+
+__all__ = ["configure_logs", "log_event"]
+
+LOGGER = logging.getLogger("millstream")
+
+
+def log_event(level: int, event: str, **fields: Any) -> None:
+    """Log one event.
+
+    Args:
+        level: a level of `logging`.
+        event: fixed name, such as `batch_committed`.
+        fields: what belongs to it; text from outside is escaped.
+    """
+    if LOGGER.isEnabledFor(level):
+        LOGGER.log(level, event, extra={"fields": fields})
+
+
+def configure_logs(config: LogSettings) -> None:
+    """Send all logs to standard error in the configured form."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if config.format == "json" else _TextFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    LOGGER.setLevel(config.level)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = getattr(record, "fields", {})
+        parts = [f"{name}={_text(value)}" for name, value in fields.items()]
+        line = f"{clock} {record.levelname:<7} {_one_line(record.getMessage())} {' '.join(parts)}".rstrip()
+        return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "ts": round(record.created, 3),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(c.isspace() or ord(c) < 32 for c in text) else text
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n").replace("\r", "\\r")

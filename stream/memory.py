@@ -1,0 +1,134 @@
+"""A log in memory: the same promises as Kafka's, for tests and notebooks, in one process and without a broker."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
+from stream.records import Headers, OutRecord, Record
+
+__all__ = ["MemoryLog", "MemoryTransport"]
+
+
+class MemoryLog:
+    """Topics as lists of records; the events topic has partitions, the others one each.
+
+    Args:
+        num_partitions: of the events topic.
+        clock_ms: stamps records that come without a timestamp, milliseconds.
+        events: name of the events topic.
+        journal: name of the journal topic.
+    """
+
+    def __init__(
+        self,
+        num_partitions: int = 1,
+        clock_ms: Callable[[], int] = lambda: 0,
+        *,
+        events: str = "events",
+        journal: str = "millstream.journal",
+    ) -> None:
+        self.events_topic = events
+        self.journal_topic = journal
+        self.partitions: list[list[Record]] = [[] for _ in range(num_partitions)]
+        self.topics: dict[str, list[OutRecord]] = {}
+        self.committed: dict[int, int] = {}
+        self.begins = [0] * num_partitions
+        self.owner = 0
+        self._clock_ms = clock_ms
+
+    def produce(
+        self,
+        value: bytes | None,
+        *,
+        partition: int = 0,
+        key: bytes | None = None,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Append one record to the events topic."""
+        records = self.partitions[partition]
+        offset = self.begins[partition] + len(records)
+        stamp = self._clock_ms() if timestamp_ms is None else timestamp_ms
+        records.append(Record(self.events_topic, partition, offset, key, value, headers or [], stamp))
+
+    def truncate(self, partition: int, num_records: int) -> None:
+        """Drop the oldest records of a partition, as retention does."""
+        del self.partitions[partition][:num_records]
+        self.begins[partition] += num_records
+
+    def published(self, topic: str) -> list[OutRecord]:
+        """Return everything committed to a topic, oldest first."""
+        return self.topics.get(topic, [])
+
+
+class MemoryTransport:
+    """One worker's hold on a `MemoryLog`; a newer one fences it. Satisfies `stream.transport.Transport`.
+
+    Args:
+        log: the log.
+        fail_commit: called before every commit; what it raises happens in the middle of the transaction.
+    """
+
+    max_record_bytes = 1_048_576
+
+    def __init__(self, log: MemoryLog, fail_commit: Callable[[], None] = lambda: None) -> None:
+        self._log = log
+        self._fail_commit = fail_commit
+        self._broken = False
+        log.owner += 1
+        self._identity = log.owner
+        self._positions = {
+            partition: log.committed.get(partition, log.begins[partition]) for partition in self.partitions
+        }
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """All partitions of the events topic."""
+        return tuple(range(len(self._log.partitions)))
+
+    def positions(self) -> dict[int, int]:
+        """Return the next offset to be read of every partition."""
+        return dict(self._positions)
+
+    def newest_journal(self) -> bytes | None:
+        """Return the value of the newest committed journal record, or None."""
+        journal = self._log.published(self._log.journal_topic)
+        return journal[-1].value if journal else None
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """Return the next records; never waits."""
+        polled: list[Record] = []
+        for partition, records in enumerate(self._log.partitions):
+            begin, position = self._log.begins[partition], self._positions[partition]
+            if position < begin:
+                raise RefusedToStart(f"partition {partition}: offset {position} is below the log start {begin}")
+            new = records[position - begin : position - begin + max_records - len(polled)]
+            self._positions[partition] += len(new)
+            polled.extend(new)
+        return polled
+
+    def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
+        """Append the records and the offsets, all or nothing."""
+        if self._identity != self._log.owner:
+            raise FencedError("another worker took over")
+        if self._broken:
+            raise TransactionInDoubt("an earlier transaction failed: start anew")
+        try:
+            self._fail_commit()
+        except Exception as error:
+            self._broken = True
+            raise TransactionInDoubt(f"the transaction failed: {error}") from error
+        for record in records:
+            self._log.topics.setdefault(record.topic, []).append(record)
+        self._log.committed.update(offsets)
+
+    def lag(self) -> dict[int, int]:
+        """Return the records not read yet, per partition."""
+        ends = [begin + len(records) for begin, records in zip(self._log.begins, self._log.partitions, strict=True)]
+        return {partition: ends[partition] - position for partition, position in self._positions.items()}
+
+    def silent_seconds(self) -> float:
+        """Return 0: memory always answers."""
+        return 0.0
+
+    def close(self) -> None:
+        """Nothing to do."""

@@ -1,0 +1,218 @@
+"""Every metric, declared together. The one home of the Prometheus client; docs/metrics.md lists them.
+
+Histograms are filled once per batch from arrays, not by one call per event.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from stream.decode import DeadCode
+from stream.schema import EVENT_TYPES
+
+__all__ = ["CONTENT_TYPE", "METRICS", "METRIC_NAMES", "STAGES", "ArrayHistogram", "Metrics", "MetricSpec"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STAGES = ("poll", "decode", "evaluate", "learn", "rank", "publish", "commit")
+MODELS = ("model", "transitions", "popularity")
+WINDOWS = ("sliding", "overall")
+OUTCOMES = ("learned", "ignored", "duplicate")
+TABLES = ("users", "items")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One metric: kind, help line, labels with their fixed values (None: known only at start)."""
+
+    kind: str
+    help: str
+    labels: Mapping[str, Sequence[str] | None]
+    buckets: tuple[float, ...] = ()
+
+
+_QUALITY = {"model": MODELS, "window": WINDOWS}
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0)
+
+METRICS: dict[str, MetricSpec] = {
+    "millstream_events_total": MetricSpec(
+        "counter",
+        "Readable events by type and outcome: learned, ignored (type of weight 0) or duplicate (id seen before).",
+        {"type": EVENT_TYPES, "outcome": OUTCOMES},
+    ),
+    "millstream_late_events_total": MetricSpec(
+        "counter", "Events older than their user's newest: learned, but never the newest of his history.", {}
+    ),
+    "millstream_key_mismatch_total": MetricSpec(
+        "counter",
+        "Events whose record key is not their user id: their order and state are at risk; fix the producer.",
+        {},
+    ),
+    "millstream_dead_letters_total": MetricSpec(
+        "counter",
+        "Records that could not be read, by reason; they are in the dead-letter topic.",
+        {"code": tuple(code.value for code in DeadCode)},
+    ),
+    "millstream_lists_published_total": MetricSpec("counter", "Lists written to the recommendations topic.", {}),
+    "millstream_transactions_total": MetricSpec(
+        "counter",
+        "Kafka transactions by outcome; an aborted one ends the worker.",
+        {"outcome": ("committed", "aborted")},
+    ),
+    "millstream_evictions_total": MetricSpec(
+        "counter",
+        "Users and items that lost their row to newer ones; raise the capacity if this grows fast.",
+        {"table": TABLES},
+    ),
+    "millstream_drift_alarms_total": MetricSpec(
+        "counter", "Times that ADWIN found the model's loss to have risen: people changed, or the data did.", {}
+    ),
+    "millstream_nonfinite_steps_total": MetricSpec(
+        "counter", "Optimizer steps that were skipped because the loss was not finite; 0 is normal.", {}
+    ),
+    "millstream_batch_records": MetricSpec("histogram", "Records per committed micro-batch.", {}, _BATCH),
+    "millstream_stage_seconds": MetricSpec(
+        "histogram",
+        "Time of each stage of a micro-batch; poll includes waiting for records.",
+        {"stage": STAGES},
+        _STAGE_SECONDS,
+    ),
+    "millstream_event_to_publish_seconds": MetricSpec(
+        "histogram", "From an event's record timestamp to the commit that made its list visible.", {}, _SECONDS
+    ),
+    "millstream_consumer_lag_records": MetricSpec(
+        "gauge", "Committed records not read yet. Growing means that the worker is too slow.", {"partition": None}
+    ),
+    "millstream_users": MetricSpec("gauge", "Users with a state.", {}),
+    "millstream_items": MetricSpec("gauge", "Items with a row.", {}),
+    "millstream_table_rows": MetricSpec("gauge", "Used rows of each table of the model.", {"table": None}),
+    "millstream_table_capacity_rows": MetricSpec(
+        "gauge", "Allocated rows of each table of the model.", {"table": None}
+    ),
+    "millstream_dedup_ids": MetricSpec("gauge", "Event ids in the de-duplication windows.", {}),
+    "millstream_model_loss_nats": MetricSpec(
+        "gauge", "Mean log-loss of the model over the window, before learning.", {}
+    ),
+    "millstream_hit_ratio": MetricSpec(
+        "gauge", "Share of events whose item was among the first k of the list made without them.", _QUALITY
+    ),
+    "millstream_ndcg_ratio": MetricSpec("gauge", "Mean NDCG@k of the event's item, before learning it.", _QUALITY),
+    "millstream_mrr_ratio": MetricSpec(
+        "gauge", "Mean reciprocal rank @k of the event's item, before learning.", _QUALITY
+    ),
+    "millstream_coverage_ratio": MetricSpec("gauge", "Share of known items that were in at least one list.", _QUALITY),
+    "millstream_evaluated_events": MetricSpec("gauge", "Events that the overall quality is a mean of.", {}),
+    "millstream_fusion_weight": MetricSpec(
+        "gauge", "Mean learned weight of each channel of the model: which one carries.", {"channel": None}
+    ),
+    "millstream_epoch": MetricSpec("gauge", "Number of the newest committed micro-batch.", {}),
+    "millstream_last_commit_timestamp_seconds": MetricSpec("gauge", "When the newest micro-batch was committed.", {}),
+    "millstream_ready": MetricSpec("gauge", "1 when /readyz answers 200.", {}),
+    "millstream_build_info": MetricSpec(
+        "gauge",
+        "Always 1; the labels say what runs.",
+        {"version": None, "model": None, "device": None, "torch": None, "kafka_python": None},
+    ),
+}
+"""Name to declaration, in the order of docs/metrics.md."""
+
+METRIC_NAMES = METRICS
+
+
+class ArrayHistogram(Collector):
+    """A histogram that takes a whole array at once.
+
+    Args:
+        name: metric name.
+        spec: help, at most one label with fixed values, buckets.
+    """
+
+    def __init__(self, name: str, spec: MetricSpec) -> None:
+        self._name, self._spec = name, spec
+        self._labels = list(spec.labels)
+        values = next(iter(spec.labels.values()), None) or ("",)
+        self._edges = np.array(spec.buckets, np.float64)
+        self._counts = {value: np.zeros(len(spec.buckets) + 1, np.int64) for value in values}
+        self._sums = dict.fromkeys(self._counts, 0.0)
+
+    def observe(self, values: npt.ArrayLike, label: str = "") -> None:
+        """Count the values, `[N]`; a value on an edge belongs to the bucket below it, as in Prometheus."""
+        array = np.atleast_1d(np.asarray(values, np.float64))
+        buckets = np.searchsorted(self._edges, array, side="left")
+        self._counts[label] += np.bincount(buckets, minlength=self._edges.size + 1)
+        self._sums[label] += float(array.sum())
+
+    def sum(self, label: str = "") -> float:
+        """Return the sum of all values."""
+        return self._sums[label]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric family for an exposition."""
+        family = HistogramMetricFamily(self._name, self._spec.help, labels=self._labels)
+        for label, counts in self._counts.items():
+            cumulative = np.cumsum(counts)
+            bounds = [*(repr(edge) for edge in self._edges.tolist()), "+Inf"]
+            buckets = [(bound, float(count)) for bound, count in zip(bounds, cumulative, strict=True)]
+            family.add_metric([label] if self._labels else [], buckets, self._sums[label])
+        yield family
+
+
+class Metrics:
+    """All metrics of one worker in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._metrics = {name: self._declare(name, spec) for name, spec in METRICS.items()}
+
+    def _declare(self, name: str, spec: MetricSpec) -> Counter | Gauge | ArrayHistogram:
+        if spec.kind == "histogram":
+            histogram = ArrayHistogram(name, spec)
+            self.registry.register(histogram)
+            return histogram
+        kind = Counter if spec.kind == "counter" else Gauge
+        metric = kind(name, spec.help, list(spec.labels), registry=self.registry)
+        for labels in _combinations(spec.labels):  # a series that is not there looks like a broken scrape
+            metric.labels(*labels)
+        return metric
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        self._child(name, labels).inc(amount)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        gauge = self._child(name, labels)
+        assert isinstance(gauge, Gauge), name
+        gauge.set(value)
+
+    def observe(self, name: str, values: npt.ArrayLike, label: str = "") -> None:
+        """Fill a histogram from an array."""
+        histogram = self._metrics[name]
+        assert isinstance(histogram, ArrayHistogram), name
+        histogram.observe(values, label)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _child(self, name: str, labels: Mapping[str, str]) -> Counter | Gauge:
+        metric = self._metrics[name]
+        assert isinstance(metric, Counter | Gauge), name
+        return metric.labels(**labels) if labels else metric
+
+
+def _combinations(labels: Mapping[str, Sequence[str] | None]) -> Iterator[tuple[str, ...]]:
+    """Yield every combination of label values; none when there is no label or a value is known only at start."""
+    columns: list[Sequence[str]] = [values for values in labels.values() if values is not None]
+    if not columns or len(columns) < len(labels):
+        return
+    combinations: list[tuple[str, ...]] = [()]
+    for values in columns:
+        combinations = [(*combination, value) for combination in combinations for value in values]
+    yield from combinations

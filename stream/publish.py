@@ -1,0 +1,116 @@
+"""Rows become ids: lists, dead letters and the journal record, ready for the transaction of a batch."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import msgspec
+
+from online_models import NO_ROW, IdIndex, TopK
+from stream.decode import DeadLetter
+from stream.encode import TouchedUsers
+from stream.records import Headers, OutRecord
+from stream.schema import JournalEntry, RankedItem, Recommendation
+from stream.settings import Settings
+
+__all__ = ["ERROR_PREFIX", "SOURCE_PREFIX", "Publisher"]
+
+ERROR_PREFIX = "millstream.error."
+"""Headers of a dead letter: code, message, topic, partition, offset, timestamp, app, version."""
+SOURCE_PREFIX = "millstream.source."
+"""Headers of a list: partition, offset and timestamp of the newest record that it knows."""
+SCORE_DIGITS = 6
+MAX_MESSAGE_CHARS = 500
+
+
+class Publisher:
+    """Writes what leaves with a batch.
+
+    Args:
+        settings: topic names and the worker's identity.
+        model: name and version of the scorer, as published in every list.
+        max_record_bytes: largest dead letter that its topic takes.
+    """
+
+    def __init__(self, settings: Settings, model: str, max_record_bytes: int) -> None:
+        self._topics = settings.topics
+        self._app = settings.worker.transactional_id
+        self._model = model
+        self._max_record_bytes = max_record_bytes
+        self._version = version("millstream").encode()
+        self._encode = msgspec.json.Encoder().encode
+
+    def lists(self, top: TopK, touched: TouchedUsers, items: IdIndex, epoch: int, now_ms: int) -> list[OutRecord]:
+        """Return one record per touched user.
+
+        Args:
+            top: lists of the users `touched.rows`, in that order.
+            touched: their ids and newest events.
+            items: the item ids.
+            epoch: number of this batch.
+            now_ms: when the lists were computed.
+        """
+        columns = (top.item_rows.tolist(), top.scores.tolist(), top.reasons.tolist())
+        records = []
+        for position, (rows, scores, reasons) in enumerate(zip(*columns, strict=True)):
+            value = Recommendation(
+                user=touched.ids[position],
+                generated_at=now_ms,
+                event_ts=touched.event_times_ms[position],
+                epoch=epoch,
+                model=self._model,
+                items=[
+                    RankedItem(
+                        item=items.id_of(row),
+                        score=round(score, SCORE_DIGITS),
+                        reason=None if reason == NO_ROW else items.id_of(reason),
+                    )
+                    for row, score, reason in zip(rows, scores, reasons, strict=True)
+                    if row != NO_ROW
+                ],
+            )
+            headers = self._source_headers(touched, position)
+            key = touched.ids[position].encode("utf-8")
+            records.append(OutRecord(self._topics.recommendations, key, self._encode(value), headers))
+        return records
+
+    def _source_headers(self, touched: TouchedUsers, position: int) -> Headers:
+        record = touched.records[position]
+        source = {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp_ms}
+        return [(SOURCE_PREFIX + name, str(value).encode()) for name, value in source.items()]
+
+    def dead_letters(self, dead_letters: Sequence[DeadLetter]) -> list[OutRecord]:
+        """Return one record per dead letter: the original key, value, headers and timestamp, and why.
+
+        A value too long for the topic is cut, and `millstream.error.truncated_from_bytes` says so; the position in the
+        headers finds the whole of it.
+        """
+        return [self._dead_letter(letter) for letter in dead_letters]
+
+    def _dead_letter(self, letter: DeadLetter) -> OutRecord:
+        record = letter.record
+        facts = {
+            "code": letter.code.value,
+            "message": letter.message[:MAX_MESSAGE_CHARS],
+            "topic": record.topic,
+            "partition": str(record.partition),
+            "offset": str(record.offset),
+            "timestamp": str(record.timestamp_ms),
+            "app": self._app,
+            "version": self._version.decode(),
+        }
+        value, key, headers = record.value, record.key, record.headers
+        room = self._max_record_bytes - len(key or b"") - sum(len(n) * 4 + len(v or b"") for n, v in headers)
+        if room < 0:  # a record whose key or headers alone are too large: its position says where the whole is
+            key, headers, room = (key or b"")[:1024], [], self._max_record_bytes - 1024
+        if value is not None and len(value) > room:
+            facts["truncated_from_bytes"] = str(len(value))
+            value = value[:room]
+        if key is None and value is None:
+            key = b""  # the client writes no record without either
+        ours = [(ERROR_PREFIX + name, text.encode("utf-8")) for name, text in facts.items()]
+        timestamp_ms = record.timestamp_ms if record.timestamp_ms >= 0 else None
+        return OutRecord(self._topics.dead_letters, key, value, headers + ours, timestamp_ms)
+
+    def journal(self, entry: JournalEntry) -> OutRecord:
+        """Return the journal record of a batch."""
+        return OutRecord(self._topics.journal, entry.app.encode("utf-8"), self._encode(entry))

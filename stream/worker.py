@@ -1,0 +1,143 @@
+"""The worker: everything put together, from the first connection to a clean end."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from online_models import LearnerConfig, OnlineLearner
+from stream.errors import FencedError, TransactionInDoubt
+from stream.health import Health
+from stream.http import HttpServer, create_app
+from stream.kafka import KafkaTransport
+from stream.logs import log_event
+from stream.metrics import Metrics
+from stream.observe import Observer
+from stream.pipeline import Pipeline
+from stream.quality import LiveQuality
+from stream.settings import Settings
+
+__all__ = ["Worker", "make_learner", "stop_on_signals"]
+
+
+def make_learner(settings: Settings) -> OnlineLearner:
+    """Return an untrained learner as the settings say."""
+    model = settings.model
+    config = LearnerConfig(
+        scorer=model.scorer,
+        k=model.k,
+        sub_step_events=model.sub_step_events,
+        history_length=model.history_length,
+        seed=model.seed,
+        device=model.device,
+        cpu_threads=model.cpu_threads,
+    )
+    return OnlineLearner(config, time.perf_counter)
+
+
+class Worker:
+    """Learns from the events topic and publishes lists until it is told to stop.
+
+    Args:
+        settings: all settings.
+
+    Raises:
+        MillstreamError: it cannot start; the message says what to do.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._metrics = Metrics()
+        self._health = Health(settings.worker.stall_deadline_seconds, time.monotonic)
+        # First the port and the model, which may be refused for reasons of this machine; only then the brokers, where
+        # starting ends the worker that runs now.
+        self._server = HttpServer(create_app(self._metrics, self._health), settings.metrics)
+        self._server.start()
+        try:
+            self._learner = make_learner(settings)
+            self._transport = KafkaTransport(settings)
+        except BaseException:
+            self._server.stop()
+            raise
+        self._pipeline = Pipeline(settings, self._transport, self._learner)
+        self._observer = Observer(
+            self._metrics,
+            LiveQuality(settings.quality, settings.model.k),
+            self._learner,
+            self._pipeline.encoder,
+            settings.model.scorer,
+        )
+
+    def stop(self) -> None:
+        """Let the running batch be committed, then end. Callable from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until `stop`.
+
+        Raises:
+            MillstreamError: the worker cannot go on. Everything committed stays, nothing else is visible; start again.
+        """
+        self._announce()
+        self._health.started()
+        try:
+            while not self._stop.is_set():
+                self._round()
+        except (FencedError, TransactionInDoubt):
+            self._metrics.count("millstream_transactions_total", outcome="aborted")
+            raise
+        finally:
+            self._leave()
+
+    def _round(self) -> None:
+        report = self._pipeline.run_once()
+        if report is not None:
+            self._observer.committed(report, time.monotonic())
+        else:
+            self._observer.refresh()
+        lag = self._transport.lag()
+        self._observer.lag(lag)
+        self._health.beat(self._pipeline.positions(), lag, self._transport.silent_seconds())
+
+    def _announce(self) -> None:
+        settings = self._settings
+        log_event(
+            logging.INFO,
+            "worker_started",
+            bootstrap_servers=settings.kafka.bootstrap_servers,
+            events=settings.topics.events,
+            positions=self._pipeline.positions(),
+            epoch=self._pipeline.epoch,
+            model=settings.model.scorer,
+            device=str(self._learner.device),
+            metrics=f"http://{settings.metrics.host}:{self._server.port}/metrics",
+        )
+        if self._pipeline.epoch:
+            log_event(
+                logging.WARNING,
+                "model_starts_cold",
+                hint=f"offsets go on after epoch {self._pipeline.epoch}, but the model starts untrained: "
+                "lists get better as it learns",
+            )
+
+    def _leave(self) -> None:
+        self._health.stopping()
+        self._transport.close()
+        self._observer.refresh()
+        self._server.stop()
+        log_event(logging.INFO, "worker_stopped", epoch=self._pipeline.epoch, positions=self._pipeline.positions())
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` on the first SIGINT or SIGTERM; a second SIGINT leaves at once, with exit code 130."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        log_event(logging.INFO, "stopping", signal=signal.Signals(number).name, hint="Ctrl-C again leaves at once")
+        stop()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
