@@ -14,7 +14,7 @@ RUN_STAMP := .venv/installed-run
 DEV_STAMP := .venv/installed-dev
 comma := ,
 
-# An installation remembers absolute paths: in a checkout that was moved or copied it would run the code of the old place.
+# A .venv remembers absolute paths: in a checkout that was moved or copied it would run the code of the old place.
 ifneq "$(shell cat .venv/checkout 2>/dev/null)" "$(CURDIR)"
 MOVED := moved
 endif
@@ -53,7 +53,7 @@ clean: ## Remove .venv, caches and build results
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# $(call install,EXTRAS,WHAT FOR): make .venv if it is missing or broken, and put the package in it, editable.
+# $(call install,EXTRAS,WHAT FOR): make .venv if it is missing, broken or of another place, and install the package there.
 define install
 	@command -v '$(PYTHON)' >/dev/null 2>&1 || { \
 	  echo "error: '$(PYTHON)' not found. Install Python 3.11 or newer, or name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
@@ -62,14 +62,14 @@ define install
 	  echo "error: Millstream needs Python 3.11 or newer; '$(PYTHON)' is $$('$(PYTHON)' -V 2>&1)." \
 	    "Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
 	  exit 1; }
-	@$(BIN)/python -c 'import pip' >/dev/null 2>&1 || { \
+	@[ "$$(cat .venv/checkout 2>/dev/null)" = "$$(pwd -P)" ] && $(BIN)/python -c 'import pip' >/dev/null 2>&1 || { \
 	  echo '==> making .venv'; \
 	  '$(PYTHON)' -m venv --clear .venv || { \
 	    echo "error: '$(PYTHON)' could not make .venv (on Debian and Ubuntu: apt-get install python3-venv)" >&2; \
-	    exit 1; }; }
+	    exit 1; }; \
+	  pwd -P > .venv/checkout; }
 	@echo '==> installing Millstream $(2) into .venv (once; torch is large, this takes some minutes)'
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$(1)]'
-	@pwd -P > .venv/checkout
 endef
 
 $(RUN_STAMP): pyproject.toml constraints.txt $(MOVED)
