@@ -1,0 +1,46 @@
+"""Learners that are taught by one batch of events after another: arrays in, arrays out."""
+
+from online_models.batch import NO_ROW, Batch, TopK
+from online_models.config import (
+    FactorizationConfig,
+    FusionConfig,
+    LearnerConfig,
+    PopularityConfig,
+    SequenceConfig,
+    TransitionsConfig,
+)
+from online_models.device import DEVICES, resolve_device
+from online_models.errors import CapacityError, ConfigError, ShapeError
+from online_models.evaluation import hit_rate, ndcg, reciprocal_rank
+from online_models.index import IdIndex, PartitionedIndex
+from online_models.learner import OnlineLearner
+from online_models.ranking import StepReport
+from online_models.scorers import BASELINES, SCORERS
+from online_models.topk import exact_topk
+
+__all__ = [
+    "BASELINES",
+    "DEVICES",
+    "NO_ROW",
+    "SCORERS",
+    "Batch",
+    "CapacityError",
+    "ConfigError",
+    "FactorizationConfig",
+    "FusionConfig",
+    "IdIndex",
+    "LearnerConfig",
+    "OnlineLearner",
+    "PartitionedIndex",
+    "PopularityConfig",
+    "SequenceConfig",
+    "ShapeError",
+    "StepReport",
+    "TopK",
+    "TransitionsConfig",
+    "exact_topk",
+    "hit_rate",
+    "ndcg",
+    "reciprocal_rank",
+    "resolve_device",
+]

@@ -1,0 +1,101 @@
+"""What goes into a step and what comes out of a ranking: plain arrays in host memory.
+
+Ids never come this far: every user and item is a row of a table. Who owns which row is the
+business of the caller (see ``index.py``).
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from online_models.errors import ShapeError
+
+__all__ = ["NO_ROW", "Batch", "TopK"]
+
+NO_ROW = -1
+"""The one name for no item, no reason, an empty slot, padding."""
+
+Int64 = npt.NDArray[np.int64]
+_EVENT_DTYPES = {
+    "user_rows": np.int64,
+    "item_rows": np.int64,
+    "event_types": np.int8,
+    "times_ms": np.int64,
+    "weights": np.float32,
+    "owns": np.bool_,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """B events in stream order, and the rows that changed owner before them."""
+
+    user_rows: Int64
+    """``[B]`` int64, at least 0."""
+    item_rows: Int64
+    """``[B]`` int64, at least 0."""
+    event_types: npt.NDArray[np.int8]
+    """``[B]`` int8, index into the caller's list of types, at least 0."""
+    times_ms: Int64
+    """``[B]`` int64, event time."""
+    weights: npt.NDArray[np.float32]
+    """``[B]`` float32, finite: above 0 evidence for the item, below 0 against it, 0 is not learned."""
+    owns: npt.NDArray[np.bool_]
+    """``[B]`` bool: the event puts the item among what the user has, which is masked from his lists."""
+    reset_user_rows: Int64
+    """int64: user rows whose old owner was evicted; forgotten before this batch is used."""
+    reset_item_rows: Int64
+    """int64: item rows whose old owner was evicted; forgotten before this batch is used."""
+
+    def __post_init__(self) -> None:
+        num_events = np.size(self.user_rows)
+        for name, dtype in _EVENT_DTYPES.items():
+            _check(name, getattr(self, name), np.dtype(dtype), (num_events,))
+        for name in ("reset_user_rows", "reset_item_rows"):
+            _check(name, getattr(self, name), np.dtype(np.int64), None)
+        for name in ("user_rows", "item_rows", "event_types", "reset_user_rows", "reset_item_rows"):
+            values = getattr(self, name)
+            if values.size and values.min() < 0:
+                raise ShapeError(f"batch.{name}: expected values >= 0, got {values.min()}")
+        if not np.isfinite(self.weights).all():
+            raise ShapeError("batch.weights: expected finite values, got NaN or infinity")
+
+    def __len__(self) -> int:
+        return int(self.user_rows.size)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Return events ``start`` to ``stop`` as views; the resets belong to the whole and are left out."""
+        none = np.empty(0, np.int64)
+        events = {name: getattr(self, name)[start:stop] for name in _EVENT_DTYPES}
+        return Batch(**events, reset_user_rows=none, reset_item_rows=none)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopK:
+    """The K best items of R users, best first."""
+
+    user_rows: Int64
+    """``[R]`` int64."""
+    item_rows: Int64
+    """``[R, K]`` int64, ``NO_ROW`` where the list is shorter."""
+    scores: npt.NDArray[np.float32]
+    """``[R, K]`` float32 in 0..1, descending: probability over the items that may be listed; 0 where empty."""
+    reasons: Int64
+    """``[R, K]`` int64: the item of the user's history that contributed most through the transition
+    memory, or ``NO_ROW``."""
+
+    def __post_init__(self) -> None:
+        shape = (np.size(self.user_rows), np.shape(self.item_rows)[-1])
+        _check("user_rows", self.user_rows, np.dtype(np.int64), shape[:1])
+        for field in fields(self)[1:]:
+            dtype = np.dtype(np.float32 if field.name == "scores" else np.int64)
+            _check(field.name, getattr(self, field.name), dtype, shape)
+
+
+def _check(name: str, values: object, dtype: np.dtype[np.generic], shape: tuple[int, ...] | None) -> None:
+    expected = f"{name}: expected {dtype} {list(shape) if shape is not None else '[*]'}"
+    if not isinstance(values, np.ndarray):
+        raise ShapeError(f"{expected}, got {type(values).__name__}")
+    if values.dtype != dtype or (values.ndim != 1 if shape is None else values.shape != shape):
+        raise ShapeError(f"{expected}, got {values.dtype} {list(values.shape)}")

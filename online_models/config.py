@@ -1,0 +1,157 @@
+"""The settings of the learner: small frozen values that check their own ranges."""
+
+from dataclasses import dataclass, field
+
+from online_models.device import DEVICES
+from online_models.errors import ConfigError
+
+__all__ = [
+    "FactorizationConfig",
+    "FusionConfig",
+    "LearnerConfig",
+    "PopularityConfig",
+    "SequenceConfig",
+    "TransitionsConfig",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopularityConfig:
+    """How fast fame fades."""
+
+    half_life_events: float = 20_000.0
+    """Events after which a count is worth half. More than 0."""
+
+    def __post_init__(self) -> None:
+        _expect("popularity.half_life_events", self.half_life_events, self.half_life_events > 0, "> 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransitionsConfig:
+    """The memory of what followed what."""
+
+    num_recent: int = 20
+    """Newest items of a history that count as sources. 1 to 200."""
+    position_decay: float = 0.8
+    """Worth of the item before, against the newest. More than 0, at most 1."""
+    half_life_events: float = 500_000.0
+    """Events after which a transition is worth half. More than 0."""
+    popularity_power: float = 0.1
+    """Scores are divided by the target's count to this power. 0 to 1."""
+    num_slots: int = 128
+    """Neighbours remembered per item, the smallest is evicted; 8 bytes each. 1 to 4096."""
+
+    def __post_init__(self) -> None:
+        _expect_range("transitions.num_recent", self.num_recent, 1, 200)
+        _expect("transitions.position_decay", self.position_decay, 0 < self.position_decay <= 1, "in (0, 1]")
+        _expect("transitions.half_life_events", self.half_life_events, self.half_life_events > 0, "> 0")
+        _expect_range("transitions.popularity_power", self.popularity_power, 0, 1)
+        _expect_range("transitions.num_slots", self.num_slots, 1, 4096)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorizationConfig:
+    """Biased matrix factorisation with a learned row per user."""
+
+    width: int = 64
+    """D, width of the embeddings. 1 to 1024."""
+    num_negatives: int = 64
+    """N, items drawn as negatives, shared by the events of a sub-step. 1 to 10000."""
+    learning_rate: float = 0.1
+    """Step of row-wise Adagrad. More than 0."""
+
+    def __post_init__(self) -> None:
+        _expect_range("mf.width", self.width, 1, 1024)
+        _expect_range("mf.num_negatives", self.num_negatives, 1, 10_000)
+        _expect("mf.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceConfig:
+    """The recurrent model of a user's events."""
+
+    width: int = 64
+    """D, width of the item embeddings. 1 to 1024."""
+    state_width: int = 128
+    """Width of the recurrent state kept per user. 1 to 4096."""
+    learning_rate: float = 0.003
+    """Step of Adam. More than 0."""
+    clip_norm: float = 1.0
+    """Longest gradient; longer ones are scaled down. More than 0."""
+    max_full_softmax_items: int = 20_000
+    """Largest catalogue whose every item takes part in the loss; above it negatives are drawn. At least 1."""
+    num_negatives: int = 1024
+    """N, items drawn as negatives above that. 1 to 100000."""
+    replay_windows: int = 8
+    """Past windows learned again with each sub-step; 0 switches replay off. 0 to 1024."""
+    replay_targets: int = 8
+    """Events per window that are predicted again. 1 to 200."""
+    replay_context: int = 32
+    """Most events before them that the state is built from. 1 to 1000."""
+    replay_capacity_events: int = 1 << 20
+    """Past events that windows are drawn from; 25 bytes each. At least 1."""
+
+    def __post_init__(self) -> None:
+        _expect_range("sequence.width", self.width, 1, 1024)
+        _expect_range("sequence.state_width", self.state_width, 1, 4096)
+        _expect("sequence.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
+        _expect("sequence.clip_norm", self.clip_norm, self.clip_norm > 0, "> 0")
+        _expect("sequence.max_full_softmax_items", self.max_full_softmax_items, self.max_full_softmax_items > 0, ">= 1")
+        _expect_range("sequence.num_negatives", self.num_negatives, 1, 100_000)
+        _expect_range("sequence.replay_windows", self.replay_windows, 0, 1024)
+        _expect_range("sequence.replay_targets", self.replay_targets, 1, 200)
+        _expect_range("sequence.replay_context", self.replay_context, 1, 1000)
+        _expect("sequence.replay_capacity_events", self.replay_capacity_events, self.replay_capacity_events > 0, ">= 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionConfig:
+    """How fast the trust in each channel moves."""
+
+    learning_rate: float = 0.01
+    """Step of Adam on the channel weights. More than 0."""
+
+    def __post_init__(self) -> None:
+        _expect("fusion.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """Everything the learner can be told."""
+
+    scorer: str = "sequence"
+    """Which scorer leads: a name of ``SCORERS``."""
+    k: int = 10
+    """K of the lists kept in step reports. 1 to 1000."""
+    sub_step_events: int = 64
+    """Events learned together. 1 to 4096."""
+    history_length: int = 50
+    """L, events remembered per user. 2 to 1000."""
+    owned_capacity: int = 4096
+    """Most items remembered as owned per user; beyond it the oldest is forgotten. At least 1."""
+    seed: int = 0
+    """Of every random choice. 0 to 2**63 - 1."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    popularity: PopularityConfig = field(default_factory=PopularityConfig)
+    transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
+    mf: FactorizationConfig = field(default_factory=FactorizationConfig)
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+    def __post_init__(self) -> None:
+        _expect_range("k", self.k, 1, 1000)
+        _expect_range("sub_step_events", self.sub_step_events, 1, 4096)
+        _expect_range("history_length", self.history_length, 2, 1000)
+        _expect("owned_capacity", self.owned_capacity, self.owned_capacity >= 1, ">= 1")
+        _expect_range("seed", self.seed, 0, 2**63 - 1)
+        _expect("device", self.device, self.device in DEVICES, f"one of {', '.join(DEVICES)}")
+
+
+def _expect_range(name: str, value: float, low: float, high: float) -> None:
+    _expect(name, value, low <= value <= high, f"{low}..{high}")
+
+
+def _expect(name: str, value: object, is_fine: bool, expected: str) -> None:
+    if not is_fine:
+        raise ConfigError(f"{name}: expected {expected}, got {value!r}")

@@ -1,0 +1,15 @@
+"""The two ways a caller can be wrong: a setting out of range, an array of another shape."""
+
+__all__ = ["CapacityError", "ConfigError", "ShapeError"]
+
+
+class ConfigError(ValueError):
+    """A setting is out of its range; the message names the field, what was expected and what came."""
+
+
+class ShapeError(ValueError):
+    """An array has another shape or dtype than the contract says; the message names the array."""
+
+
+class CapacityError(ValueError):
+    """One batch names more different ids than an index may hold at all."""

@@ -1,0 +1,235 @@
+"""The learner: scores every event before it learns it, and ranks the catalogue for any user at any time."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from online_models.batch import NO_ROW, Batch, TopK
+from online_models.config import LearnerConfig
+from online_models.device import resolve_device
+from online_models.fusion import Fusion, Mixture
+from online_models.history import Histories, SubStep
+from online_models.owned import OwnedItems
+from online_models.ranking import Evaluated, StepReport, join_evaluated, mid_ranks
+from online_models.scorers import BASELINES, CHANNELS, make_scorers
+from online_models.tables import allocated_rows, grow_table
+from online_models.topk import exact_topk
+from online_models.transitions import Transitions
+
+__all__ = ["OnlineLearner"]
+
+Int64 = npt.NDArray[np.int64]
+_RANK_BLOCK_CELLS = 1 << 22
+"""Users times items ranked together: bounds the scratch memory on large catalogues."""
+
+
+def _no_clock() -> float:
+    return 0.0
+
+
+class OnlineLearner:
+    """All state of the model; ``step`` alone changes it."""
+
+    def __init__(self, config: LearnerConfig, clock: Callable[[], float] = _no_clock) -> None:
+        """Make an empty learner.
+
+        Args:
+            config: settings; see ``LearnerConfig``.
+            clock: seconds on any monotonic clock, for the two durations of the report and nothing else.
+
+        Raises:
+            ConfigError: unknown scorer, or a device that is not there.
+        """
+        self.config = config
+        self._clock = clock
+        self._device = resolve_device(config.device)
+        self._scorers = make_scorers(config, self._device)
+        self._channels = CHANNELS[config.scorer]
+        self._fusion = Fusion(config.fusion, self._channels, config.history_length)
+        self._histories = Histories(config.history_length)
+        self._owned = OwnedItems(config.owned_capacity)
+        self._known = torch.zeros(0, dtype=torch.bool, device=self._device)
+        self._num_users = 0
+        self._num_items = 0
+
+    def step(self, batch: Batch) -> StepReport:
+        """Evaluate and then learn the events of ``batch`` in order, ``sub_step_events`` at a time.
+
+        Every event is scored by a state that has not seen it or any event after it; its history holds
+        every event of its user before it, also of the same batch.
+        """
+        self._reset(batch.reset_user_rows, batch.reset_item_rows)
+        parts: list[Evaluated] = []
+        counts = np.zeros(3, np.int64)
+        seconds = np.zeros(2)
+        for start in range(0, len(batch), self.config.sub_step_events):
+            part = batch.part(start, start + self.config.sub_step_events)
+            begun = self._clock()
+            self._grow(part)
+            step = self._histories.plan(part)
+            owned = self._owned_before(step)
+            has_already = owned.gather(1, self._to(part.item_rows)[:, None])[:, 0].cpu().numpy()
+            repeats = (part.weights > 0) & has_already
+            evaluated, slopes = self._evaluate(step, owned, np.flatnonzero((part.weights > 0) & ~has_already))
+            scored = self._clock()
+            num_skipped = self._learn(step, has_already, *slopes)
+            seconds += (scored - begun, self._clock() - scored)
+            counts += (step.is_late.sum(), repeats.sum(), num_skipped)
+            parts.append(replace(evaluated, events=evaluated.events + start))
+        joined = join_evaluated(parts, ("model", *BASELINES), self.config.k)
+        num_late, num_repeats, num_skipped = counts.tolist()
+        return StepReport(
+            num_events=len(batch),
+            num_learned=int((batch.weights != 0).sum()),
+            num_late=num_late,
+            num_repeats=num_repeats,
+            num_evaluated=len(joined.events),
+            num_nonfinite_steps=num_skipped,
+            num_items_known=int(self._known.sum()),
+            evaluated=joined.events,
+            loss_nats=joined.loss_nats,
+            ranks=joined.ranks,
+            top_rows=joined.top_rows,
+            evaluate_seconds=float(seconds[0]),
+            learn_seconds=float(seconds[1]),
+        )
+
+    def rank(self, user_rows: Int64, k: int) -> TopK:
+        """Return the ``k`` best items of each user now, from everything learned so far; changes nothing.
+
+        Args:
+            user_rows: ``[R]`` int64; a user never seen gets the list for a user without history.
+            k: K, at least 1; lists are shorter (``NO_ROW``) where the catalogue is.
+        """
+        block = max(1, _RANK_BLOCK_CELLS // max(self._num_items, 1))
+        parts = [self._rank(user_rows[start : start + block], k) for start in range(0, len(user_rows), block)]
+        shape = (0, k)
+        return TopK(
+            user_rows=user_rows,
+            item_rows=np.concatenate([np.empty(shape, np.int64), *(part.item_rows for part in parts)]),
+            scores=np.concatenate([np.empty(shape, np.float32), *(part.scores for part in parts)]),
+            reasons=np.concatenate([np.empty(shape, np.int64), *(part.reasons for part in parts)]),
+        )
+
+    def history(self, user_row: int) -> Int64:
+        """Return the remembered item rows of one user, newest first."""
+        items = self._histories.context(np.array([user_row])).item_rows[0]
+        held: Int64 = items[items != NO_ROW]
+        return held
+
+    def table_sizes(self) -> dict[str, tuple[int, int]]:
+        """Return (used, allocated) entries of everything that grows, by name."""
+        sizes = {
+            "histories.users": (self._num_users, len(self._histories.item_rows)),
+            "owned.places": (self._owned.num_pooled, len(self._owned.pool)),
+        }
+        for scorer in self._scorers.values():
+            sizes.update(scorer.table_sizes())
+        return sizes
+
+    def fusion_weights(self) -> dict[str, float]:
+        """Return the mean trust in each channel."""
+        return self._fusion.mean_weights()
+
+    def _reset(self, user_rows: Int64, item_rows: Int64) -> None:
+        # What lies beyond the tables was never used, so there is nothing to forget.
+        users = np.unique(user_rows[user_rows < self._num_users])
+        items = np.unique(item_rows[item_rows < self._num_items])
+        if not len(users) and not len(items):
+            return
+        self._histories.reset(users, items)
+        self._owned.reset(users, items)
+        self._known[torch.from_numpy(items).to(self._device)] = False
+        for scorer in self._scorers.values():
+            scorer.reset(users, items)
+
+    def _grow(self, part: Batch) -> None:
+        self._num_users = max(self._num_users, int(part.user_rows.max()) + 1)
+        self._num_items = max(self._num_items, int(part.item_rows.max()) + 1)
+        self._histories.grow(self._num_users)
+        self._owned.grow(self._num_users)
+        if self._num_items > len(self._known):
+            self._known = grow_table(self._known, allocated_rows(self._num_items, len(self._known)))
+        for scorer in self._scorers.values():
+            scorer.grow(self._num_users, self._num_items)
+
+    def _evaluate(self, step: SubStep, owned: Tensor, events: Int64) -> tuple[Evaluated, tuple[Tensor, Tensor]]:
+        """Rank the items of ``events`` by the state as it is; return that and what the fusion learns from it."""
+        known = self._known[: self._num_items]
+        scores = {name: scorer.score_events(step, self._num_items) for name, scorer in self._scorers.items()}
+        where = self._to(events)
+        if len(events) < len(step.batch):
+            scores = {name: table[where] for name, table in scores.items()}
+        blocked = owned[where] | ~known
+        targets = self._to(step.batch.item_rows[events])
+        is_known = known[targets]
+        buckets = self._fusion.buckets(step.context.lengths[events])
+        channels = [scores[name] for name in self._channels]
+        mixed = self._fusion.mix(channels, buckets)
+        rows = {"model": mixed, **{name: scores[name] for name in BASELINES}}
+        ranks = {name: mid_ranks(table, targets, blocked) for name, table in rows.items()}
+        right = mixed.gather(1, targets[:, None])[:, 0]
+        mixture = Mixture(mixed, blocked)
+        slopes = self._fusion.gradients(channels, mixture, targets)[is_known].cpu()
+        losses = torch.where(is_known, (mixture.log_total - right).double(), torch.log(known.sum() + 1.0).double())
+        tops = {
+            name: exact_topk(table.masked_fill(blocked, -torch.inf), self.config.k)[0] for name, table in rows.items()
+        }
+        evaluated = Evaluated(
+            events=events,
+            loss_nats=losses.cpu().numpy(),
+            ranks={name: rank.masked_fill(~is_known, torch.inf).cpu().numpy() for name, rank in ranks.items()},
+            top_rows={name: top.cpu().numpy() for name, top in tops.items()},
+        )
+        return evaluated, (slopes, buckets[is_known.cpu()])
+
+    def _learn(self, step: SubStep, has_already: npt.NDArray[np.bool_], slopes: Tensor, buckets: Tensor) -> int:
+        """Learn all events of ``step``; return how many updates were left out because they were not finite."""
+        batch = step.batch
+        self._known[self._to(batch.item_rows[batch.weights > 0])] = True
+        known = self._known[: self._num_items]
+        was_finite = [scorer.learn(step, known) for scorer in self._scorers.values()]
+        was_finite.append(self._fusion.learn(slopes, buckets))
+        self._histories.write(step.after)
+        new = batch.owns & ~has_already
+        self._owned.add(batch.user_rows[new], batch.item_rows[new])
+        return was_finite.count(False)
+
+    def _rank(self, user_rows: Int64, k: int) -> TopK:
+        context = self._histories.context(user_rows)
+        channels = [self._scorers[name].score(context, self._num_items) for name in self._channels]
+        mixed = self._fusion.mix(channels, self._fusion.buckets(context.lengths))
+        blocked = (~self._known[: self._num_items]).repeat(len(user_rows), 1)
+        inside = np.flatnonzero(user_rows < self._num_users)
+        places, items = self._owned.pairs(user_rows[inside])
+        blocked[self._to(inside[places]), self._to(items)] = True
+        mixture = Mixture(mixed, blocked)
+        rows, best = exact_topk(mixture.scores, k)
+        transitions = self._scorers["transitions"]
+        assert isinstance(transitions, Transitions), f"baseline transitions is a {type(transitions).__name__}"
+        return TopK(
+            user_rows=user_rows,
+            item_rows=rows.cpu().numpy(),
+            scores=mixture.probabilities(best).cpu().numpy(),
+            reasons=transitions.reasons(context, rows).cpu().numpy(),
+        )
+
+    def _owned_before(self, step: SubStep) -> Tensor:
+        """Return what each event's user had just before it: ``[B, num_items]`` bool."""
+        owned = torch.zeros((len(step.users), self._num_items), dtype=torch.bool, device=self._device)
+        places, items = self._owned.pairs(step.users)
+        owned[self._to(places), self._to(items)] = True
+        owned = owned[self._to(step.groups)]
+        same_user = step.groups[:, None] == step.groups[None, :]
+        later, earlier = np.nonzero(
+            same_user & step.batch.owns[None, :] & np.tri(len(step.batch), k=-1, dtype=np.bool_)
+        )
+        owned[self._to(later), self._to(step.batch.item_rows[earlier])] = True
+        return owned
+
+    def _to(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)

@@ -1,0 +1,77 @@
+"""Adam and row-wise Adagrad on tables that grow and whose rows are reset."""
+
+import torch
+from torch import Tensor
+
+from online_models.tables import grow_table
+
+__all__ = ["Adam", "clip_factor", "sum_by_row"]
+
+_BETA1, _BETA2, _EPSILON = 0.9, 0.98, 1e-8
+
+
+class Adam:
+    """First and second moments of named tables; the caller owns the tables.
+
+    Source: Kingma and Ba, ICLR 2015, arXiv:1412.6980, without weight decay. With ``rows`` only the
+    moments of those rows move (the lazy variant of sparse tables).
+    """
+
+    def __init__(self, learning_rate: float) -> None:
+        self.learning_rate = learning_rate
+        self.num_steps = 0
+        self.means: dict[str, Tensor] = {}
+        self.squares: dict[str, Tensor] = {}
+
+    def add(self, name: str, table: Tensor) -> None:
+        """Keep moments for ``table``, growing them with it."""
+        if name not in self.means:
+            self.means[name], self.squares[name] = torch.zeros_like(table), torch.zeros_like(table)
+        elif len(self.means[name]) < len(table):
+            self.means[name] = grow_table(self.means[name], len(table))
+            self.squares[name] = grow_table(self.squares[name], len(table))
+
+    def reset(self, name: str, rows: Tensor) -> None:
+        """Forget the moments of ``rows``."""
+        self.means[name][rows] = 0.0
+        self.squares[name][rows] = 0.0
+
+    def begin(self) -> None:
+        """Count one step; all tables updated until the next call belong to it."""
+        self.num_steps += 1
+
+    def update(self, name: str, table: Tensor, gradient: Tensor, rows: Tensor | None = None) -> None:
+        """Move the first ``len(gradient)`` rows of ``table`` in place, or those at ``rows``."""
+        means, squares = self.means[name], self.squares[name]
+        if rows is None:
+            size = len(gradient)
+            self._move(table[:size], gradient, means[:size], squares[:size])
+            return
+        part, mean, square = table[rows], means[rows], squares[rows]
+        self._move(part, gradient, mean, square)
+        table[rows], means[rows], squares[rows] = part, mean, square
+
+    def _move(self, table: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> None:
+        mean.lerp_(gradient, 1.0 - _BETA1)
+        square.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)
+        correction = (1.0 - _BETA2**self.num_steps) ** 0.5
+        step = self.learning_rate * correction / (1.0 - _BETA1**self.num_steps)
+        table.addcdiv_(mean, square.sqrt().add_(_EPSILON), value=-step)
+
+
+def clip_factor(gradients: list[Tensor], longest: float) -> Tensor:
+    """Return what all gradients must be multiplied by so that their joint norm is at most ``longest``."""
+    norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
+    factor: Tensor = longest / (torch.linalg.vector_norm(norms) + 1e-6)
+    return factor.clamp(max=1.0)
+
+
+def sum_by_row(rows: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the different rows ``[n]`` and the sum of the gradients of each ``[n, D]``.
+
+    Adagrad is not additive: two half steps move a row further than one whole step, so repeats are
+    summed before the accumulator sees them.
+    """
+    different, inverse = torch.unique(rows, return_inverse=True)
+    sums = torch.zeros((len(different), gradients.shape[1]), dtype=gradients.dtype, device=gradients.device)
+    return different, sums.index_add_(0, inverse, gradients)

@@ -1,0 +1,61 @@
+"""What everybody takes at the moment: counts that fade with the number of events."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from online_models.config import LearnerConfig
+from online_models.decay import DecayingScale
+from online_models.history import Context, SubStep
+from online_models.tables import allocated_rows, grow_table
+
+__all__ = ["Popularity"]
+
+Int64 = npt.NDArray[np.int64]
+_SMOOTHING = 0.05
+"""Added to every count before the logarithm: an item nobody took lately is unlikely, not impossible."""
+
+
+class Popularity:
+    """One decayed count per item; evidence against an item is subtracted, down to 0."""
+
+    def __init__(self, config: LearnerConfig, device: torch.device) -> None:
+        self.scale = DecayingScale(config.popularity.half_life_events)
+        self.counts = torch.zeros(0, device=device)
+        self.num_used = 0
+
+    def grow(self, num_users: int, num_items: int) -> None:
+        """Make room for items up to row ``num_items - 1``."""
+        self.num_used = max(self.num_used, num_items)
+        if num_items > len(self.counts):
+            self.counts = grow_table(self.counts, allocated_rows(num_items, len(self.counts)))
+
+    def reset(self, user_rows: Int64, item_rows: Int64) -> None:
+        """Set the counts of these items to 0."""
+        self.counts[torch.from_numpy(item_rows).to(self.counts.device)] = 0.0
+
+    def score(self, context: Context, num_items: int) -> Tensor:
+        """Return the logarithm of the decayed counts, the same for everybody: ``[R, num_items]``."""
+        row = torch.log(self.counts[:num_items] / self.scale.value + _SMOOTHING)
+        return row.expand(len(context.user_rows), num_items)
+
+    def score_events(self, step: SubStep, num_items: int) -> Tensor:
+        """Return the scores just before each event of ``step``: ``[B, num_items]``."""
+        return self.score(step.context, num_items)
+
+    def learn(self, step: SubStep, known: Tensor) -> bool:
+        """Count every event with its weight."""
+        device = self.counts.device
+        rows = torch.from_numpy(step.batch.item_rows).to(device)
+        weights = torch.from_numpy(step.batch.weights).to(device)
+        self.counts.index_add_(0, rows, weights * self.scale.value)
+        self.counts[rows] = self.counts[rows].clamp_(min=0.0)
+        divisor = self.scale.advance(len(step.batch))
+        if divisor != 1.0:
+            self.counts.div_(divisor)
+        return True
+
+    def table_sizes(self) -> dict[str, tuple[int, int]]:
+        """Return (used, allocated) entries by name."""
+        return {"popularity.items": (self.num_used, len(self.counts))}

@@ -1,0 +1,84 @@
+"""Where the item that really came stood in a ranking of the whole catalogue."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+__all__ = ["Evaluated", "StepReport", "join_evaluated", "mid_ranks"]
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """How E events were ranked by the model and the baselines before they were learned."""
+
+    events: Int64
+    """``[E]`` int64 indices into the batch."""
+    loss_nats: Float64
+    """``[E]`` float64: minus the log of the model's probability of the item; of a uniform guess over one
+    item more than are known where the item was never seen before."""
+    ranks: dict[str, Float64]
+    """Of "model", "transitions" and "popularity", ``[E]`` float64: 1-based, the middle of equal scores,
+    infinite where the item was never seen before."""
+    top_rows: dict[str, Int64]
+    """Of the same names, ``[E, K]`` int64: what would have been listed, ``NO_ROW`` where shorter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What one call of ``step`` did."""
+
+    num_events: int
+    num_learned: int
+    """Events with a weight other than 0."""
+    num_late: int
+    """Events older than the newest of their user."""
+    num_repeats: int
+    """Positive events of items their user has already: they cannot be listed, so they are not evaluated."""
+    num_evaluated: int
+    num_nonfinite_steps: int
+    """Updates left out because a loss or a gradient was not finite. More than 0 is worth an alarm."""
+    num_items_known: int
+    """Catalogue size: items with a positive event so far."""
+    evaluated: Int64
+    """``[E]`` int64 indices into the batch."""
+    loss_nats: Float64
+    """See ``Evaluated``."""
+    ranks: dict[str, Float64]
+    """See ``Evaluated``."""
+    top_rows: dict[str, Int64]
+    """See ``Evaluated``."""
+    evaluate_seconds: float
+    learn_seconds: float
+
+
+def mid_ranks(scores: Tensor, targets: Tensor, blocked: Tensor) -> Tensor:
+    """Return the rank of each target among what may be listed, ties in the middle.
+
+    Args:
+        scores: ``[E, I]`` float32.
+        targets: ``[E]`` int64.
+        blocked: ``[E, I]`` bool: what may not be listed; never the target.
+
+    Returns:
+        ``[E]`` float64: 1 + how many score higher + half of how many others score the same.
+    """
+    own = scores.gather(1, targets[:, None])
+    higher = ((scores > own) & ~blocked).sum(1)
+    equal = ((scores == own) & ~blocked).sum(1) - 1
+    return 1.0 + higher.double() + equal.double() / 2.0
+
+
+def join_evaluated(parts: list[Evaluated], names: tuple[str, ...], k: int) -> Evaluated:
+    """Return the parts of a batch as one."""
+    floats, rows = np.empty(0, np.float64), np.empty((0, k), np.int64)
+    return Evaluated(
+        events=np.concatenate([np.empty(0, np.int64), *(part.events for part in parts)]),
+        loss_nats=np.concatenate([floats, *(part.loss_nats for part in parts)]),
+        ranks={name: np.concatenate([floats, *(part.ranks[name] for part in parts)]) for name in names},
+        top_rows={name: np.concatenate([rows, *(part.top_rows[name] for part in parts)]) for name in names},
+    )

@@ -1,0 +1,57 @@
+"""The recurrent network of the sequence scorer, and how events become its inputs."""
+
+import torch
+from torch import Tensor, nn
+
+from online_models.batch import NO_ROW
+from online_models.runs import NUM_GAP_BUCKETS
+
+__all__ = ["RecurrentNetwork"]
+
+_NUM_TYPES = 128
+"""Event types are int8."""
+
+
+class RecurrentNetwork(nn.Module):
+    """A gated recurrent unit over a user's events with a skip from the input to the output.
+
+    Source: Hidasi et al., GRU4Rec, ICLR 2016, arXiv:1511.06939. Here the item table is tied between input
+    and output, the time since the previous event is part of the input, and the loss is the full softmax.
+    """
+
+    def __init__(self, width: int, state_width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.gru = nn.GRU(width, state_width)
+        self.output = nn.Linear(state_width, width)
+        self.norm = nn.LayerNorm(width)
+        self.gaps = nn.Parameter(torch.zeros(NUM_GAP_BUCKETS, width))
+        self.types = nn.Parameter(torch.zeros(_NUM_TYPES, width))
+        self.start = nn.Parameter(torch.zeros(width))
+        with torch.no_grad():
+            for parameter in (*self.gru.parameters(), *self.output.parameters()):
+                parameter.uniform_(-(state_width**-0.5), state_width**-0.5, generator=generator)
+            for parameter in (self.gaps, self.types, self.start):
+                parameter.normal_(0.0, 0.1, generator=generator)
+
+    def inputs(self, items: Tensor, item_rows: Tensor, event_types: Tensor, gaps: Tensor) -> Tensor:
+        """Return the inputs of events: scaled item plus gap plus type, or the start where there is no item.
+
+        Args:
+            items: ``[I, D]`` item embeddings.
+            item_rows: ``[N, T]`` int64 rows of ``items``, or ``NO_ROW``.
+            event_types: ``[N, T]`` int64.
+            gaps: ``[N, T]`` int64, from ``runs.py``.
+
+        Returns:
+            ``[N, T, D]`` float32.
+        """
+        scale = items.shape[1] ** 0.5
+        events = nn.functional.embedding(item_rows.clamp(min=0), items) * scale
+        events = events + nn.functional.embedding(gaps, self.gaps) + nn.functional.embedding(event_types, self.types)
+        return torch.where((item_rows == NO_ROW)[:, :, None], self.start, events)
+
+    def forward(self, inputs: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return queries ``[N, T, D]`` and states ``[N, T, H]`` after each event, from ``states`` ``[N, H]``."""
+        hidden, _ = self.gru(inputs.transpose(0, 1), states[None])
+        hidden = hidden.transpose(0, 1)
+        return self.norm(self.output(hidden) + inputs), hidden

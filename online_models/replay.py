@@ -1,0 +1,114 @@
+"""A bounded log of learned events, from which past windows of single users are drawn again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from online_models.batch import NO_ROW
+from online_models.tables import allocated_rows, grow_array
+
+__all__ = ["ReplayLog", "Windows"]
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """W runs of consecutive events of one user each, oldest first."""
+
+    item_rows: Int64
+    """``[W, T]`` int64, ``NO_ROW`` after the last."""
+    event_types: npt.NDArray[np.int8]
+    """``[W, T]`` int8."""
+    times_ms: Int64
+    """``[W, T]`` int64."""
+    weights: npt.NDArray[np.float32]
+    """``[W, T]`` float32."""
+
+
+class ReplayLog:
+    """The newest ``capacity`` events that advanced a user, each linked to the user's event before."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.total = 0  # events ever written: the newest has this serial number less one
+        size = min(capacity, 1024)
+        self.item_rows = np.full(size, NO_ROW, np.int32)
+        self.user_rows = np.full(size, NO_ROW, np.int32)
+        self.event_types = np.zeros(size, np.int8)
+        self.times_ms = np.zeros(size, np.int64)
+        self.weights = np.zeros(size, np.float32)
+        self.previous = np.full(size, NO_ROW, np.int64)  # serial number of the user's event before
+        self.newest = np.full(0, NO_ROW, np.int64)  # per user: serial number of his newest event
+
+    def grow(self, num_users: int) -> None:
+        """Make room for users up to row ``num_users - 1``."""
+        if num_users > len(self.newest):
+            self.newest = grow_array(self.newest, allocated_rows(num_users, len(self.newest)), NO_ROW)
+
+    def add(
+        self,
+        user_rows: Int64,
+        item_rows: Int64,
+        event_types: npt.NDArray[np.int8],
+        times_ms: Int64,
+        weights: npt.NDArray[np.float32],
+    ) -> None:
+        """Write events ``[n]``, in stream order, that advanced their users."""
+        if not len(user_rows):
+            return
+        serials = self.total + np.arange(len(user_rows))
+        self._make_room(int(serials[-1]) + 1)
+        order = np.argsort(user_rows, kind="stable")
+        ordered, ordered_serials = user_rows[order], serials[order]
+        is_first = np.r_[True, ordered[1:] != ordered[:-1]]
+        previous = np.where(is_first, self.newest[ordered], np.r_[NO_ROW, ordered_serials[:-1]])
+        slots = serials % self.capacity
+        self.previous[slots[order]] = previous
+        self.newest[ordered] = ordered_serials  # the last write of a user wins: his newest
+        self.user_rows[slots], self.item_rows[slots] = user_rows, item_rows
+        self.event_types[slots], self.times_ms[slots], self.weights[slots] = event_types, times_ms, weights
+        self.total += len(user_rows)
+
+    def draw(self, rng: np.random.Generator, num_windows: int, length: int) -> Windows:
+        """Return windows that end at events drawn uniformly from the log.
+
+        Args:
+            num_windows: W.
+            length: T, events in a window; shorter where the user or the log has no more.
+        """
+        serials = rng.integers(self._oldest(), max(self.total, 1), num_windows)
+        walk = np.empty((num_windows, length), np.int64)
+        for step in range(length):  # T gathers of W numbers, not a loop over events
+            walk[:, length - 1 - step] = serials
+            live = serials >= self._oldest()
+            serials = np.where(live, self.previous[np.where(live, serials % self.capacity, 0)], NO_ROW)
+        live = walk >= self._oldest()
+        slots = np.where(live, walk % self.capacity, 0)
+        items = np.where(live, self.item_rows[slots], NO_ROW)
+        order = np.argsort(items == NO_ROW, axis=1, kind="stable")
+        slots = np.take_along_axis(slots, order, 1)
+        return Windows(
+            item_rows=np.take_along_axis(items, order, 1).astype(np.int64),
+            event_types=self.event_types[slots],
+            times_ms=self.times_ms[slots],
+            weights=self.weights[slots],
+        )
+
+    def reset(self, user_rows: Int64, item_rows: Int64) -> None:
+        """Make the events of these users and these items unreadable."""
+        self.newest[user_rows] = NO_ROW
+        if len(user_rows) or len(item_rows):
+            gone = np.isin(self.item_rows, item_rows) | np.isin(self.user_rows, user_rows)
+            self.item_rows[gone] = NO_ROW
+            self.user_rows[gone] = NO_ROW
+
+    def _oldest(self) -> int:
+        return max(0, self.total - self.capacity)
+
+    def _make_room(self, needed: int) -> None:
+        size = min(self.capacity, allocated_rows(needed, len(self.item_rows)))
+        if size > len(self.item_rows):
+            for name in ("item_rows", "user_rows", "event_types", "times_ms", "weights", "previous"):
+                setattr(self, name, grow_array(getattr(self, name), size, NO_ROW))

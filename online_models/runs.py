@@ -1,0 +1,84 @@
+"""Runs of a user's events in the order in which the recurrent network reads them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from online_models.batch import NO_ROW, Batch
+from online_models.history import Context
+from online_models.replay import Windows
+
+__all__ = ["NUM_GAP_BUCKETS", "Runs", "runs_of_users", "runs_of_windows", "stack_runs", "window_targets"]
+
+Int64 = npt.NDArray[np.int64]
+
+NUM_GAP_BUCKETS = 65
+"""One for "no event before", then one per power of two of an int64 number of milliseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """N runs of at most T events, oldest first."""
+
+    item_rows: Int64
+    """``[N, T]`` int64, ``NO_ROW`` where there is no event."""
+    event_types: Int64
+    """``[N, T]`` int64."""
+    gaps: Int64
+    """``[N, T]`` int64: bucket of the time since the event before, 0 where there was none."""
+
+
+def runs_of_users(before: Context, batch: Batch, advancing: Int64) -> Runs:
+    """Return each user's newest event and after it his advancing events of the batch: ``[G, 1 + M]``.
+
+    Args:
+        before: histories of the G users before the batch.
+        advancing: ``[G, M]`` int64, positions in the batch, ``NO_ROW`` after the last.
+    """
+    empty = advancing == NO_ROW
+    new_items = np.where(empty, NO_ROW, batch.item_rows[advancing])
+    items = np.concatenate([before.item_rows[:, :1], new_items], axis=1)
+    types = np.concatenate([before.event_types[:, :1], batch.event_types[advancing]], axis=1)
+    # One column more to the left, so that the newest event too has the one before it.
+    past_items = np.concatenate([before.item_rows[:, 1:2], items], axis=1)
+    times = np.concatenate([before.times_ms[:, 1::-1], batch.times_ms[advancing]], axis=1)
+    return _with_gaps(items, types, times, past_items)
+
+
+def runs_of_windows(windows: Windows) -> Runs:
+    """Return the runs of replayed windows: ``[W, T]``; the first event of each has no event before it."""
+    left = np.full((len(windows.item_rows), 1), NO_ROW, np.int64)
+    past_items = np.concatenate([left, windows.item_rows], axis=1)
+    times = np.concatenate([windows.times_ms[:, :1], windows.times_ms], axis=1)
+    return _with_gaps(windows.item_rows, windows.event_types, times, past_items)
+
+
+def stack_runs(first: Runs, second: Runs) -> Runs:
+    """Return both, one below the other, padded to the longer of them."""
+    length = max(first.item_rows.shape[1], second.item_rows.shape[1])
+
+    def stack(name: str, fill: int) -> Int64:
+        parts = [getattr(runs, name) for runs in (first, second)]
+        widths = [((0, 0), (0, length - part.shape[1])) for part in parts]
+        padded = [np.pad(part, width, constant_values=fill) for part, width in zip(parts, widths, strict=True)]
+        return np.concatenate(padded)
+
+    return Runs(item_rows=stack("item_rows", NO_ROW), event_types=stack("event_types", 0), gaps=stack("gaps", 0))
+
+
+def window_targets(windows: Windows, num_targets: int) -> tuple[Int64, Int64]:
+    """Return (window, column) of the last events of each window, but never of its first event."""
+    lengths = (windows.item_rows != NO_ROW).sum(axis=1)[:, None]
+    columns = np.arange(windows.item_rows.shape[1])
+    places, at = np.nonzero((columns < lengths) & (columns >= lengths - num_targets) & (columns >= 1))
+    return places, at
+
+
+def _with_gaps(items: Int64, types: npt.NDArray[np.generic], times_ms: Int64, past_items: Int64) -> Runs:
+    """Return runs from times ``[N, 1 + T]`` and items ``[N, 1 + T]`` shifted by one event."""
+    gaps_ms = np.maximum(times_ms[:, 1:] - times_ms[:, :-1], 0).astype(np.float64)
+    buckets = 1 + np.log2(gaps_ms + 1.0).astype(np.int64)
+    has_both = (past_items[:, :-1] != NO_ROW) & (items != NO_ROW)
+    gaps = np.where(has_both, np.minimum(buckets, NUM_GAP_BUCKETS - 1), 0)
+    return Runs(item_rows=items, event_types=types.astype(np.int64), gaps=gaps)

@@ -1,0 +1,228 @@
+"""The default scorer: a recurrent network that reads each user's events and is learned as they come.
+
+The state kept per user is the one *before* his newest event, which is read again with the weights of the
+moment whenever he is scored: so each step also teaches the network how to read it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from online_models.batch import Batch
+from online_models.config import LearnerConfig
+from online_models.history import Context, SubStep
+from online_models.optimizers import Adam, clip_factor
+from online_models.recurrent import RecurrentNetwork
+from online_models.replay import ReplayLog
+from online_models.runs import Runs, runs_of_users, runs_of_windows, stack_runs, window_targets
+from online_models.softmax import full_logits_loss, sampled_loss
+from online_models.tables import allocated_rows, fresh_rows, grow_table
+
+__all__ = ["SequenceScorer"]
+
+Int64 = npt.NDArray[np.int64]
+_INIT_SCALE = 0.05
+_NO_EVENTS = Batch(
+    user_rows=np.empty(0, np.int64),
+    item_rows=np.empty(0, np.int64),
+    event_types=np.empty(0, np.int8),
+    times_ms=np.empty(0, np.int64),
+    weights=np.empty(0, np.float32),
+    owns=np.empty(0, np.bool_),
+    reset_user_rows=np.empty(0, np.int64),
+    reset_item_rows=np.empty(0, np.int64),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Forward:
+    """One pass over the new events of a sub-step and the replayed windows, with its graph."""
+
+    step: SubStep
+    num_items: int
+    rows: Tensor | None  # [m] catalogue rows that take part, sorted; None: all of them
+    items: Tensor  # [m, D] leaf
+    bias: Tensor  # [m] leaf
+    queries: Tensor  # [P, D]: of the B events, then of the replayed ones
+    targets: Tensor  # [P] catalogue rows
+    weights: Tensor  # [P]
+    drawn: Tensor  # [N] catalogue rows, none where all items take part
+    hidden: Tensor  # [runs, T, H]
+    logits: Tensor | None  # [P, I] where all items take part
+
+
+class SequenceScorer:
+    """Item embeddings shared by input and output, a recurrent state per user, replay against forgetting."""
+
+    def __init__(self, config: LearnerConfig, device: torch.device) -> None:
+        self.config = config.sequence
+        self.seed = config.seed
+        self.device = device
+        self.rng = np.random.default_rng((config.seed, 2))
+        generator = torch.Generator().manual_seed(config.seed)
+        self.network = RecurrentNetwork(self.config.width, self.config.state_width, generator).to(device)
+        self.items = torch.zeros((0, self.config.width), device=device)
+        self.bias = torch.zeros(0, device=device)
+        self.counts = torch.zeros(0, dtype=torch.float64, device=device)  # events per item, for the correction
+        self.states = torch.zeros((0, self.config.state_width), device=device)
+        self.replay = ReplayLog(self.config.replay_capacity_events)
+        self.adam = Adam(self.config.learning_rate)
+        for name, parameter in self.network.named_parameters():
+            self.adam.add(name, parameter.detach())
+        self.num_used_users = self.num_used_items = 0
+        self._pending: _Forward | None = None
+
+    def grow(self, num_users: int, num_items: int) -> None:
+        """Make room for rows up to ``num_users - 1`` and ``num_items - 1``."""
+        self.num_used_users = max(self.num_used_users, num_users)
+        self.num_used_items = max(self.num_used_items, num_items)
+        self.replay.grow(num_users)
+        if num_users > len(self.states):
+            self.states = grow_table(self.states, allocated_rows(num_users, len(self.states)))
+        old = len(self.items)
+        if num_items > old:
+            size = allocated_rows(num_items, old)
+            self.items, self.bias = grow_table(self.items, size), grow_table(self.bias, size)
+            self.counts = grow_table(self.counts, size)
+            self.adam.add("items", self.items)
+            self.adam.add("bias", self.bias)
+            self.items[old:] = self._fresh(np.arange(old, size))
+
+    def reset(self, user_rows: Int64, item_rows: Int64) -> None:
+        """Forget the states of these users, and the embeddings and moments of these items."""
+        self.replay.reset(user_rows, item_rows)
+        self.states[torch.from_numpy(user_rows).to(self.device)] = 0.0
+        rows = torch.from_numpy(item_rows).to(self.device)
+        if len(item_rows):
+            self.items[rows], self.bias[rows], self.counts[rows] = self._fresh(item_rows), 0.0, 0.0
+            self.adam.reset("items", rows)
+            self.adam.reset("bias", rows)
+
+    def score(self, context: Context, num_items: int) -> Tensor:
+        """Return the logits of all items for the users of ``context`` now: ``[R, num_items]``."""
+        with torch.no_grad():
+            users = torch.from_numpy(context.user_rows).to(self.device)
+            is_new = users >= len(self.states)
+            states = self.states[users.masked_fill(is_new, 0)].masked_fill(is_new[:, None], 0.0)
+            newest = runs_of_users(context, _NO_EVENTS, np.empty((len(users), 0), np.int64))
+            queries, _ = self._read(newest, self._to(newest.item_rows), self.items, states)
+            return torch.addmm(self.bias[:num_items], queries[:, 0], self.items[:num_items].T)
+
+    def score_events(self, step: SubStep, num_items: int) -> Tensor:
+        """Return the logits just before each event of ``step``: ``[B, num_items]``; ``learn`` uses this pass."""
+        self._pending = forward = self._forward(step, num_items)
+        if forward.logits is not None:
+            return forward.logits[: len(step.batch)].detach()
+        queries = forward.queries[: len(step.batch)].detach()
+        return torch.addmm(self.bias[:num_items], queries, self.items[:num_items].T)
+
+    def learn(self, step: SubStep, known: Tensor) -> bool:
+        """Take one step of Adam on the new and the replayed events, then move the users' states on."""
+        pending, self._pending = self._pending, None
+        forward = pending if pending is not None and pending.step is step else self._forward(step, len(known))
+        is_finite = self._descend(forward, known)
+        self._advance(step, forward.hidden.detach())
+        return is_finite
+
+    def table_sizes(self) -> dict[str, tuple[int, int]]:
+        """Return (used, allocated) entries by name."""
+        logged = min(self.replay.total, self.replay.capacity)
+        return {
+            "sequence.users": (self.num_used_users, len(self.states)),
+            "sequence.items": (self.num_used_items, len(self.items)),
+            "sequence.replay_events": (logged, self.replay.capacity),
+        }
+
+    def _fresh(self, rows: Int64) -> Tensor:
+        return torch.from_numpy(fresh_rows(self.seed, rows, self.config.width, _INIT_SCALE)).to(self.device)
+
+    def _forward(self, step: SubStep, num_items: int) -> _Forward:
+        config = self.config
+        windows = self.replay.draw(self.rng, config.replay_windows, config.replay_context + config.replay_targets)
+        num_read = int(step.ordinals.max(initial=0))
+        runs = stack_runs(
+            runs_of_users(step.before, step.batch, step.advancing[:, :num_read]), runs_of_windows(windows)
+        )
+        places, at = window_targets(windows, config.replay_targets)
+        targets = self._to(np.concatenate([step.batch.item_rows, windows.item_rows[places, at]]))
+        weights = self._to(np.concatenate([step.batch.weights, windows.weights[places, at]]))
+        item_rows = self._to(runs.item_rows)
+        rows, drawn = self._taking_part(num_items, item_rows, targets)
+        items = (self.items[:num_items] if rows is None else self.items[rows]).detach().requires_grad_()
+        bias = (self.bias[:num_items] if rows is None else self.bias[rows]).detach().requires_grad_()
+        states = functional.pad(self.states[self._to(step.users)], (0, 0, 0, config.replay_windows))
+        queries, hidden = self._read(runs, _local(rows, item_rows), items, states)
+        who = self._to(np.concatenate([step.groups, len(step.users) + places]))
+        when = self._to(np.concatenate([step.ordinals, at - 1]))
+        asked = queries[who, when]
+        logits = torch.addmm(bias, asked, items.T) if rows is None else None
+        return _Forward(step, num_items, rows, items, bias, asked, targets, weights, drawn, hidden, logits)
+
+    def _read(self, runs: Runs, item_rows: Tensor, items: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        inputs = self.network.inputs(items, item_rows, self._to(runs.event_types), self._to(runs.gaps))
+        queries, hidden = self.network(inputs, states)
+        return queries, hidden
+
+    def _taking_part(self, num_items: int, item_rows: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the catalogue rows that the loss is on, and the drawn ones among them, for a large catalogue."""
+        if num_items <= self.config.max_full_softmax_items:
+            return None, torch.empty(0, dtype=torch.int64, device=self.device)
+        num_uniform = self.config.num_negatives // 2
+        uniform = self.rng.integers(0, num_items, num_uniform)
+        popular = self.replay.draw(self.rng, self.config.num_negatives - num_uniform, 1).item_rows[:, 0]
+        drawn = self._to(np.concatenate([uniform, popular[popular >= 0]]))
+        rows = torch.unique(torch.cat([item_rows.clamp(min=0).flatten(), targets, drawn]))
+        return rows, drawn
+
+    def _loss(self, forward: _Forward, known: Tensor) -> Tensor:
+        if forward.logits is not None:
+            return full_logits_loss(forward.logits, forward.targets, forward.weights, known)
+        counts = self.counts[: forward.num_items]
+        shares = (0.5 / forward.num_items + 0.5 * counts / counts.sum().clamp(min=1.0)).to(torch.float32)
+        drawn, targets = _local(forward.rows, forward.drawn), _local(forward.rows, forward.targets)
+        right = (forward.queries * forward.items[targets]).sum(1) + forward.bias[targets]
+        others = torch.addmm(forward.bias[drawn], forward.queries, forward.items[drawn].T)
+        others = others - torch.log(shares[forward.drawn])
+        is_target = forward.drawn[None, :] == forward.targets[:, None]
+        others = others.masked_fill(is_target | ~known[forward.drawn], -torch.inf)
+        right = right - torch.log(shares[forward.targets])
+        return sampled_loss(torch.cat([right[:, None], others], 1), forward.weights, known[forward.targets])
+
+    def _descend(self, forward: _Forward, known: Tensor) -> bool:
+        loss = self._loss(forward, known)
+        leaves = {"items": forward.items, "bias": forward.bias, **dict(self.network.named_parameters())}
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        factor = clip_factor(list(found), self.config.clip_norm)
+        if not bool(torch.isfinite(factor) & torch.isfinite(loss)):
+            return False
+        self.adam.begin()
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
+            table = getattr(self, name) if name in ("items", "bias") else leaf.detach()
+            self.adam.update(name, table, gradient * factor, forward.rows if name in ("items", "bias") else None)
+        return True
+
+    def _advance(self, step: SubStep, hidden: Tensor) -> None:
+        """Keep each moved user's state before his now newest event, and log the events for replay."""
+        counts = (step.advancing >= 0).sum(axis=1)
+        moved = np.flatnonzero(counts)
+        self.states[self._to(step.users[moved])] = hidden[self._to(moved), self._to(counts[moved] - 1)]
+        batch = step.batch
+        events = np.sort(step.advancing[step.advancing >= 0])
+        rows = batch.item_rows[events]
+        times, weights = batch.times_ms[events], batch.weights[events]
+        self.replay.add(batch.user_rows[events], rows, batch.event_types[events], times, weights)
+        self.counts.index_add_(0, self._to(rows), torch.ones(len(rows), dtype=torch.float64, device=self.device))
+
+    def _to(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+
+def _local(rows: Tensor | None, wanted: Tensor) -> Tensor:
+    """Return where ``wanted`` are among the sorted ``rows``; ``NO_ROW`` stays what it is."""
+    if rows is None:
+        return wanted
+    return torch.where(wanted < 0, wanted, torch.searchsorted(rows, wanted))

@@ -1,0 +1,46 @@
+"""Losses over the catalogue: the full softmax, and the corrected one over drawn items."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["full_logits_loss", "sampled_loss"]
+
+
+def full_logits_loss(logits: Tensor, targets: Tensor, weights: Tensor, known: Tensor) -> Tensor:
+    """Return the mean loss in nats of P questions over the known items.
+
+    Evidence for an item (weight above 0) costs ``-w log p``, evidence against it ``-|w| log(1 - p)``
+    (unlikelihood, Welleck et al., ICLR 2020, arXiv:1908.04319). Items never seen take no part: their
+    scores are not pushed down.
+
+    Args:
+        logits: ``[P, I]`` float32.
+        targets: ``[P]`` int64 columns.
+        weights: ``[P]`` float32, 0 to leave a question out.
+        known: ``[I]`` bool.
+    """
+    if not bool(known.all()):
+        logits = logits.masked_fill(~known, -torch.inf)
+    log_p = functional.log_softmax(logits, dim=1).gather(1, targets[:, None])[:, 0]
+    return _weighted(log_p, weights, known[targets])
+
+
+def sampled_loss(logits: Tensor, weights: Tensor, is_known: Tensor) -> Tensor:
+    """Return the mean loss of P questions over their target and N drawn items.
+
+    Args:
+        logits: ``[P, 1 + N]`` float32, the target first, already corrected by the log of how often an item is drawn;
+            minus infinity for a drawn item that is the target.
+        weights, is_known: ``[P]``; a target that no event was evidence for is left out.
+    """
+    log_p = functional.log_softmax(logits, dim=1)[:, 0]
+    return _weighted(log_p, weights, is_known)
+
+
+def _weighted(log_p: Tensor, weights: Tensor, is_known: Tensor) -> Tensor:
+    used = is_known & (weights != 0)
+    log_p = torch.where(used, log_p, -1.0)  # an unused question must not reach the gradient as 0 * inf
+    against = torch.log1p(-torch.exp(log_p.clamp(max=-1e-6)))
+    losses = torch.where(weights > 0, -weights * log_p, weights * against)
+    return losses.masked_fill(~used, 0.0).sum() / used.sum().clamp(min=1)

@@ -1,0 +1,63 @@
+"""Tables that grow by doubling and rows that begin the same wherever and whenever they are made."""
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["MIN_ROWS", "allocated_rows", "fresh_rows", "grow_array", "grow_table"]
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+MIN_ROWS = 1024
+"""Rows a table starts with."""
+
+
+def allocated_rows(needed: int, allocated: int) -> int:
+    """Return how many rows to allocate so that ``needed`` fit: doubling, so that growing stays rare."""
+    size = max(allocated, MIN_ROWS)
+    while size < needed:
+        size *= 2
+    return size
+
+
+def grow_array(table: npt.NDArray[_Number], num_rows: int, fill: int) -> npt.NDArray[_Number]:
+    """Return ``table`` with ``num_rows`` rows, the new ones holding ``fill``."""
+    grown = np.full((num_rows, *table.shape[1:]), fill, table.dtype)
+    grown[: len(table)] = table
+    return grown
+
+
+def grow_table(table: Tensor, num_rows: int, fill: float = 0.0) -> Tensor:
+    """Return ``table`` with ``num_rows`` rows, the new ones holding ``fill``."""
+    grown = torch.full((num_rows, *table.shape[1:]), fill, dtype=table.dtype, device=table.device)
+    grown[: len(table)] = table
+    return grown
+
+
+def fresh_rows(seed: int, rows: npt.NDArray[np.int64], width: int, scale: float) -> npt.NDArray[np.float32]:
+    """Return the first values of embedding rows: uniform with mean 0 and standard deviation ``scale``.
+
+    A row's values depend on the seed and its number alone, so a table has the same content whether it
+    grew early or late, in one go or in many, and a reset needs no random state.
+
+    Args:
+        rows: ``[n]`` int64.
+
+    Returns:
+        ``[n, width]`` float32.
+
+    Source: the splitmix64 finaliser, Steele, Lea and Flood, OOPSLA 2014, as a counter-based generator.
+    """
+    cells = rows.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(width, dtype=np.uint64)
+    mixed: npt.NDArray[np.uint64] = (cells + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed += np.uint64(seed * 0xD1342543DE82EF95 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    uniform = (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+    first: npt.NDArray[np.float32] = ((uniform - 0.5) * (scale * 12.0**0.5)).astype(np.float32)
+    return first

@@ -1,0 +1,174 @@
+"""What followed what: a decayed, directed, sparse memory from each item to the items taken after it.
+
+Every item remembers a fixed number of neighbours in slots; the smallest leaves when a new one comes.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from online_models.batch import NO_ROW
+from online_models.config import LearnerConfig
+from online_models.decay import DecayingScale
+from online_models.history import Context, SubStep
+from online_models.tables import allocated_rows, grow_table
+
+__all__ = ["Transitions"]
+
+Int64 = npt.NDArray[np.int64]
+_KEY_BITS = 32
+_SMOOTHING = 0.01
+"""Evidence that every item is taken to have: what was never seen to follow is unlikely, not impossible."""
+_BLOCK_ROWS = 4096
+
+
+class Transitions:
+    """Scores items by what followed the newest items of the history.
+
+    Source: directed item-to-item co-occurrence with position decay, after Linden, Smith and York, IEEE
+    Internet Computing 2003, and sequential rules, Ludewig and Jannach, UMUAI 2018. Here counts fade with
+    the number of events and the memory is bounded per item.
+    """
+
+    def __init__(self, config: LearnerConfig, device: torch.device) -> None:
+        self.config = config.transitions
+        self.scale = DecayingScale(self.config.half_life_events)
+        num_slots = self.config.num_slots
+        self.neighbours = torch.full((0, num_slots), NO_ROW, dtype=torch.int32, device=device)
+        self.weights = torch.zeros((0, num_slots), device=device)
+        self.counts = torch.zeros(0, device=device)  # evidence per target, in the unit of the weights
+        powers = self.config.position_decay ** torch.arange(self.config.num_recent, dtype=torch.float32)
+        self.position_weights = powers.to(device)
+        self.num_used = 0
+
+    def grow(self, num_users: int, num_items: int) -> None:
+        """Make room for items up to row ``num_items - 1``."""
+        self.num_used = max(self.num_used, num_items)
+        if num_items > len(self.counts):
+            size = allocated_rows(num_items, len(self.counts))
+            self.neighbours = grow_table(self.neighbours, size, NO_ROW)
+            self.weights = grow_table(self.weights, size)
+            self.counts = grow_table(self.counts, size)
+
+    def reset(self, user_rows: Int64, item_rows: Int64) -> None:
+        """Empty the slots of these items and every slot of others that names them."""
+        if not len(item_rows):
+            return
+        rows = torch.from_numpy(item_rows).to(self.counts.device)
+        self.neighbours[rows], self.weights[rows], self.counts[rows] = NO_ROW, 0.0, 0.0
+        gone = torch.zeros(len(self.counts) + 1, dtype=torch.bool, device=rows.device)
+        gone[rows] = True  # the last place is False: NO_ROW points there
+        for start in range(0, self.num_used, _BLOCK_ROWS):
+            block = slice(start, min(start + _BLOCK_ROWS, self.num_used))
+            hit = gone[self.neighbours[block].long()]
+            self.neighbours[block].masked_fill_(hit, NO_ROW)
+            self.weights[block].masked_fill_(hit, 0.0)
+
+    def score(self, context: Context, num_items: int) -> Tensor:
+        """Return the logarithm of the evidence that each item comes next: ``[R, num_items]``."""
+        neighbours, weights = self._recall(context)
+        scores = torch.zeros((len(neighbours), num_items), device=weights.device)
+        scores.scatter_add_(1, neighbours.flatten(1).long().clamp_(min=0), weights.flatten(1))
+        fame = (self.counts[:num_items] / self.scale.value).clamp_(min=1.0).pow_(-self.config.popularity_power)
+        return scores.mul_(fame / self.scale.value).add_(_SMOOTHING).log_()
+
+    def score_events(self, step: SubStep, num_items: int) -> Tensor:
+        """Return the scores just before each event of ``step``: ``[B, num_items]``."""
+        return self.score(step.context, num_items)
+
+    def reasons(self, context: Context, item_rows: Tensor) -> Tensor:
+        """Return the history item that contributes most to each listed item, or ``NO_ROW``.
+
+        Args:
+            item_rows: ``[R, K]`` int64, ``NO_ROW`` where the list is shorter.
+
+        Returns:
+            ``[R, K]`` int64; of equal contributions the newest item's counts.
+        """
+        sources = self._sources(context)
+        neighbours, weights = self._recall(context)
+        num_lists, k = item_rows.shape
+        # Which place of the list each item has, by a table over the catalogue; the spare last column takes
+        # NO_ROW of both sides.
+        places = torch.full((num_lists, len(self.counts) + 1), NO_ROW, dtype=torch.int16, device=weights.device)
+        columns = torch.arange(k, dtype=torch.int16, device=weights.device).expand(num_lists, k)
+        places.scatter_(1, item_rows % (len(self.counts) + 1), columns)
+        places[:, -1] = NO_ROW
+        spots = places.gather(1, neighbours.flatten(1).long() % (len(self.counts) + 1)).view(neighbours.shape)
+        best = torch.zeros((num_lists, k), device=weights.device)
+        reasons = torch.full((num_lists, k), NO_ROW, dtype=torch.int64, device=weights.device)
+        lists, positions, slots = torch.nonzero(spots != NO_ROW, as_tuple=True)
+        spot = spots[lists, positions, slots].long()
+        found = torch.zeros((num_lists, sources.shape[1], k), device=weights.device)
+        found[lists, positions, spot] = weights[lists, positions, slots]
+        best, position = found.max(dim=1)
+        reasons = sources.gather(1, position)
+        return reasons.masked_fill_(best <= 0, NO_ROW)
+
+    def learn(self, step: SubStep, known: Tensor) -> bool:
+        """Add every event's weight to the transitions from its recent items to its own."""
+        sources, targets, evidence = self._evidence(step)
+        if len(sources):
+            self._add(sources, targets, evidence)
+        rows = torch.from_numpy(step.batch.item_rows).to(self.counts.device)
+        weights = torch.from_numpy(step.batch.weights).to(self.counts.device)
+        self.counts.index_add_(0, rows, weights * self.scale.value)
+        self.counts[rows] = self.counts[rows].clamp_(min=0.0)
+        divisor = self.scale.advance(len(step.batch))
+        if divisor != 1.0:
+            self.weights.div_(divisor)
+            self.counts.div_(divisor)
+        return True
+
+    def table_sizes(self) -> dict[str, tuple[int, int]]:
+        """Return (used, allocated) entries by name."""
+        return {"transitions.items": (self.num_used, len(self.counts))}
+
+    def _sources(self, context: Context) -> Tensor:
+        rows = context.item_rows[:, : self.config.num_recent]
+        return torch.from_numpy(rows).to(self.counts.device)
+
+    def _recall(self, context: Context) -> tuple[Tensor, Tensor]:
+        """Return neighbours ``[R, n, S]`` int32 of the newest n items and their weighted evidence."""
+        sources = self._sources(context)
+        worth = self.position_weights[: sources.shape[1]] * (sources != NO_ROW)
+        inside = sources.clamp(min=0)
+        return self.neighbours[inside], self.weights[inside] * worth[:, :, None]
+
+    def _evidence(self, step: SubStep) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the different (source, target) pairs of the step, in order, and the evidence for each."""
+        sources = self._sources(step.context)
+        weights = torch.from_numpy(step.batch.weights).to(sources.device)
+        targets = torch.from_numpy(step.batch.item_rows).to(sources.device)
+        worth = weights[:, None] * self.position_weights[: sources.shape[1]]
+        used = (sources != NO_ROW) & (worth != 0)
+        keys = ((sources << _KEY_BITS) | targets[:, None])[used]
+        different, inverse = torch.unique(keys, return_inverse=True)
+        evidence = torch.zeros(len(different), device=keys.device).index_add_(0, inverse, worth[used])
+        return different >> _KEY_BITS, different & ((1 << _KEY_BITS) - 1), evidence * self.scale.value
+
+    def _add(self, sources: Tensor, targets: Tensor, evidence: Tensor) -> None:
+        is_held, slots = (self.neighbours[sources] == targets[:, None]).max(dim=1)
+        held_rows, held_slots = sources[is_held], slots[is_held]
+        new_weights = self.weights[held_rows, held_slots] + evidence[is_held]
+        self.weights[held_rows, held_slots] = new_weights.clamp_(min=0.0)
+        is_new = ~is_held & (evidence > 0)
+        if bool(is_new.any()):
+            self._insert(sources[is_new], targets[is_new], evidence[is_new])
+
+    def _insert(self, sources: Tensor, targets: Tensor, evidence: Tensor) -> None:
+        """Give each new neighbour of a source a slot of its own, the strongest the emptiest."""
+        order = torch.argsort(evidence, descending=True, stable=True)
+        order = order[torch.argsort(sources[order], stable=True)]
+        sources, targets, evidence = sources[order], targets[order], evidence[order]
+        different, groups, counts = torch.unique_consecutive(sources, return_inverse=True, return_counts=True)
+        ordinals = torch.arange(len(sources), device=sources.device) - (counts.cumsum(0) - counts)[groups]
+        emptiest = torch.argsort(self.weights[different], dim=1, stable=True)
+        fits = ordinals < self.config.num_slots
+        sources, targets, evidence = sources[fits], targets[fits], evidence[fits]
+        slots = emptiest[groups[fits], ordinals[fits]]
+        # A weak newcomer does not push out a stronger neighbour: that one has faded already.
+        wins = evidence >= self.weights[sources, slots]
+        self.neighbours[sources[wins], slots[wins]] = targets[wins].to(torch.int32)
+        self.weights[sources[wins], slots[wins]] = evidence[wins]
