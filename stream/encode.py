@@ -73,7 +73,7 @@ class Encoder:
                 f"model.user_capacity: each of {len(partitions)} partitions gets {share} user rows, fewer than "
                 f"batching.max_events ({settings.batching.max_events}): raise the one or lower the other"
             )
-        self.users = PartitionedIndex(num_partitions=len(partitions), capacity_per_partition=share)
+        self.users = PartitionedIndex(len(partitions), settings.model.user_capacity)
         self.items = IdIndex(settings.model.item_capacity)
         self.deduplicator = Deduplicator(settings.events.dedup_window)
         self._weights = np.array(settings.evidence.weights(), np.float32)

@@ -42,7 +42,7 @@ class Observer:
             1,
             version=version("millstream"),
             model=scorer,
-            device=str(learner.device),
+            device=learner.device,
             torch=version("torch"),
             kafka_python=version("kafka-python"),
         )
@@ -107,9 +107,10 @@ class Observer:
         metrics.count("millstream_transactions_total", outcome="committed")
         metrics.count("millstream_drift_alarms_total", self._quality.num_drift_alarms - self._alarms)
         self._alarms = self._quality.num_drift_alarms
-        for table, index in (("users", self._encoder.users), ("items", self._encoder.items)):
-            metrics.count("millstream_evictions_total", index.num_evictions - self._evicted[table], table=table)
-            self._evicted[table] = index.num_evictions
+        evicted = {"users": self._encoder.users.num_evictions, "items": self._encoder.items.num_evictions}
+        for table, total in evicted.items():
+            metrics.count("millstream_evictions_total", total - self._evicted[table], table=table)
+        self._evicted = evicted
 
     def _time(self, report: BatchReport) -> None:
         metrics = self._metrics

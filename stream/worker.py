@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from online_models import LearnerConfig, OnlineLearner
-from stream.errors import FencedError, TransactionInDoubt
+from online_models import ConfigError as ModelConfigError
+from online_models import LearnerConfig, OnlineLearner, limit_cpu_threads
+from stream.errors import ConfigError, FencedError, TransactionInDoubt
 from stream.health import Health
 from stream.http import HttpServer, create_app
 from stream.kafka import KafkaTransport
@@ -32,9 +33,12 @@ def make_learner(settings: Settings) -> OnlineLearner:
         history_length=model.history_length,
         seed=model.seed,
         device=model.device,
-        cpu_threads=model.cpu_threads,
     )
-    return OnlineLearner(config, time.perf_counter)
+    try:
+        limit_cpu_threads(model.cpu_threads)
+        return OnlineLearner(config, time.perf_counter)
+    except ModelConfigError as error:
+        raise ConfigError(f"model: {error}") from error
 
 
 class Worker:
@@ -112,7 +116,7 @@ class Worker:
             positions=self._pipeline.positions(),
             epoch=self._pipeline.epoch,
             model=settings.model.scorer,
-            device=str(self._learner.device),
+            device=self._learner.device,
             metrics=f"http://{settings.metrics.host}:{self._server.port}/metrics",
         )
         if self._pipeline.epoch:

@@ -44,7 +44,8 @@ def _print_table(lines: list[SettingLine]) -> None:
 
 
 def _as_toml(lines: list[SettingLine]) -> str:
-    out, open_section = [], ""
+    out: list[str] = []
+    open_section = ""
     for line in lines:
         section, key = line.name.split(".")
         if section != open_section:

@@ -33,7 +33,6 @@ def client_options(kafka: KafkaSettings, role: str) -> dict[str, Any]:
         "security_protocol": kafka.security_protocol,
         "request_timeout_ms": kafka.request_timeout_ms,
         "bootstrap_timeout_ms": kafka.bootstrap_timeout_ms,
-        "metrics_enabled": False,
     }
     return options | _tls_options(kafka) | _sasl_options(kafka)
 
