@@ -1,4 +1,4 @@
-"""Sending interaction events to Millstream from Python: one event, a file of them, or a simulated shop.
+"""Sending interaction events to Millstream from Python, and following the lists that it publishes.
 
 from producers import Event, EventSender
 
@@ -7,10 +7,11 @@ with EventSender() as sender:
 """
 
 from producers.datasets import DATASETS, Dataset, dataset, read_titles
-from producers.encoding import BadEvent, decode_event, encode_event, event_key
+from producers.encoding import BadEvent, OutgoingRecord, decode_event, encode_event, encode_record, event_key
 from producers.event_file import EventFile, ReadOptions
 from producers.pacing import Pacer, paced
 from producers.sender import EventSender
+from producers.subscription import ListSubscription, PublishedList
 from stream.schema import Event
 
 __all__ = [
@@ -20,11 +21,15 @@ __all__ = [
     "Event",
     "EventFile",
     "EventSender",
+    "ListSubscription",
+    "OutgoingRecord",
     "Pacer",
+    "PublishedList",
     "ReadOptions",
     "dataset",
     "decode_event",
     "encode_event",
+    "encode_record",
     "event_key",
     "paced",
     "read_titles",

@@ -6,7 +6,7 @@ event is said once, by `stream.schema.Event`: what was encoded is decoded again 
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,16 @@ from stream.errors import ConfigError
 from stream.schema import Event
 from stream.settings import EventSettings
 
-__all__ = ["BadEvent", "DEFAULT_LIMITS", "MAX_TIME_MS", "decode_event", "encode_event", "event_key"]
+__all__ = [
+    "BadEvent",
+    "DEFAULT_LIMITS",
+    "MAX_TIME_MS",
+    "OutgoingRecord",
+    "decode_event",
+    "encode_event",
+    "encode_record",
+    "event_key",
+]
 
 DEFAULT_LIMITS = EventSettings()
 """The limits of a worker whose settings were left alone."""
@@ -28,6 +37,24 @@ _decoder = msgspec.json.Decoder(Event)
 
 class BadEvent(ConfigError):
     """An event that the worker would not learn from. Nothing was sent."""
+
+
+class OutgoingRecord(NamedTuple):
+    """Key and value as they go to Kafka, and the time that decides when, ms (None: no matter when)."""
+
+    key: bytes
+    value: bytes
+    due_ms: int | None
+
+
+def encode_record(event: Event, limits: EventSettings = DEFAULT_LIMITS) -> OutgoingRecord:
+    """Return the record of an event, due at its event time.
+
+    Raises:
+        BadEvent: see `encode_event`.
+    """
+    value = encode_event(event, limits)
+    return OutgoingRecord(event_key(event), value, event.ts)
 
 
 def encode_event(event: Event, limits: EventSettings = DEFAULT_LIMITS) -> bytes:

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from producers.encoding import DEFAULT_LIMITS, encode_event, event_key
+from producers.encoding import DEFAULT_LIMITS, OutgoingRecord, encode_record
 from stream.kafka import EventProducer
 from stream.schema import Event
 from stream.settings import EventSettings, KafkaSettings
@@ -43,13 +43,13 @@ class EventSender:
             BadEvent: the worker would not learn from it. Nothing was queued.
             MillstreamError: an earlier event could not be written for good.
         """
-        self.send_raw(event_key(event) if isinstance(event.user, str) else b"", encode_event(event, self._limits))
+        self.send_record(encode_record(event, self._limits))
 
-    def send_raw(self, key: bytes, value: bytes) -> None:
-        """Queue bytes as they are, for those who encode themselves. What is no event ends in the dead letters."""
-        self._producer.send(key, value)
+    def send_record(self, record: OutgoingRecord) -> None:
+        """Queue a record as it is, for those who encode themselves. What is no event ends in the dead letters."""
+        self._producer.send(record.key, record.value)
         self.num_sent += 1
-        self.num_bytes += len(value)
+        self.num_bytes += len(record.value)
 
     @property
     def num_delivered(self) -> int:

@@ -4,17 +4,17 @@ and broken events. The same configuration gives the same bytes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
 from producers.broken import break_value
-from producers.encoding import encode_event, event_key
+from producers.encoding import OutgoingRecord, encode_event, event_key
 from producers.shop import Shop, ShopConfig
 from stream.errors import ConfigError
 from stream.schema import Event
 
-__all__ = ["SimulatedRecord", "SimulationConfig", "simulate"]
+__all__ = ["SimulationConfig", "simulated_records"]
 
 FIXED_START_MS = 1_767_225_600_000
 """1 January 2026, so that a simulation to a file does not depend on the day it was made."""
@@ -57,14 +57,6 @@ class SimulationConfig:
             raise ConfigError(f"rate, burst_factor: expected above 0, got {self.rate}, {self.burst_factor}")
 
 
-class SimulatedRecord(NamedTuple):
-    """Key and value as they go to Kafka, and when they are due."""
-
-    key: bytes
-    value: bytes
-    due_ms: int
-
-
 @dataclass(slots=True)
 class _Session:
     user: int
@@ -73,17 +65,17 @@ class _Session:
     type: str = ""
 
 
-def simulate(config: SimulationConfig) -> Iterator[SimulatedRecord]:
+def simulated_records(config: SimulationConfig) -> Iterator[OutgoingRecord]:
     """Yield records without end, in the order in which they are due."""
     rng = np.random.default_rng(config.shop.seed)
     simulation = _Simulation(config, rng)
-    repeated: list[SimulatedRecord] = []
+    repeated: list[OutgoingRecord] = []
     while True:
         event, due_ms = simulation.next_event()
         value = encode_event(event)
         if rng.random() < config.bad_ratio:
             value = break_value(value, rng)
-        record = SimulatedRecord(event_key(event), value, due_ms)
+        record = OutgoingRecord(event_key(event), value, due_ms)
         yield record
         if rng.random() < config.duplicate_ratio:
             repeated.append(record)
