@@ -130,6 +130,8 @@ class EmbeddedBroker:
                 words = _last_words(log)
                 if "already in use" in words:
                     return False
+                if "already running for" in words:
+                    raise ConfigError(f"{log.parent} is in use by another embedded broker: choose another --data-dir")
                 raise BrokerUnreachable(f"the embedded broker ended with status {status}: {words}")
             if _answers(self.port):
                 return True
