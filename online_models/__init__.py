@@ -9,7 +9,7 @@ from online_models.config import (
     SequenceConfig,
     TransitionsConfig,
 )
-from online_models.device import DEVICES, resolve_device
+from online_models.device import DEVICES, limit_cpu_threads, resolve_device
 from online_models.errors import CapacityError, ConfigError, ShapeError
 from online_models.evaluation import hit_rate, ndcg, reciprocal_rank
 from online_models.index import IdIndex, PartitionedIndex
@@ -40,6 +40,7 @@ __all__ = [
     "TransitionsConfig",
     "exact_topk",
     "hit_rate",
+    "limit_cpu_threads",
     "ndcg",
     "reciprocal_rank",
     "resolve_device",

@@ -4,7 +4,7 @@ import torch
 
 from online_models.errors import ConfigError
 
-__all__ = ["DEVICES", "resolve_device"]
+__all__ = ["DEVICES", "limit_cpu_threads", "resolve_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -24,3 +24,9 @@ def resolve_device(name: str) -> torch.device:
         )
     has_cuda = name != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if has_cuda else "cpu")
+
+
+def limit_cpu_threads(num_threads: int) -> None:
+    """Let tensor operations on the CPU use this many threads, in all of the process; 0 leaves torch's own choice."""
+    if num_threads:
+        torch.set_num_threads(num_threads)

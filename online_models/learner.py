@@ -56,6 +56,11 @@ class OnlineLearner:
         self._num_users = 0
         self._num_items = 0
 
+    @property
+    def device(self) -> str:
+        """Where the tables are: ``cpu`` or ``cuda``."""
+        return str(self._device)
+
     def step(self, batch: Batch) -> StepReport:
         """Evaluate and then learn the events of ``batch`` in order, ``sub_step_events`` at a time.
 

@@ -51,8 +51,8 @@ def fresh_rows(seed: int, rows: npt.NDArray[np.int64], width: int, scale: float)
 
     Source: the splitmix64 finaliser, Steele, Lea and Flood, OOPSLA 2014, as a counter-based generator.
     """
-    cells = rows.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(width, dtype=np.uint64)
-    mixed: npt.NDArray[np.uint64] = (cells + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed: npt.NDArray[np.uint64] = (rows[:, None] * width + np.arange(1, width + 1)).astype(np.uint64)
+    mixed *= np.uint64(0x9E3779B97F4A7C15)
     mixed += np.uint64(seed * 0xD1342543DE82EF95 % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed ^= mixed >> np.uint64(shift)

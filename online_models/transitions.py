@@ -113,8 +113,7 @@ class Transitions:
             self._add(sources, targets, evidence)
         rows = torch.from_numpy(step.batch.item_rows).to(self.counts.device)
         weights = torch.from_numpy(step.batch.weights).to(self.counts.device)
-        self.counts.index_add_(0, rows, weights * self.scale.value)
-        self.counts[rows] = self.counts[rows].clamp_(min=0.0)
+        self.counts.index_add_(0, rows, weights.clamp(min=0.0) * self.scale.value)
         divisor = self.scale.advance(len(step.batch))
         if divisor != 1.0:
             self.weights.div_(divisor)

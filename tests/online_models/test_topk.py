@@ -1,0 +1,53 @@
+"""The exact top-k against a plain sort."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online_models import NO_ROW, exact_topk
+
+scores_of_lists = st.integers(1, 12).flatmap(
+    lambda num_items: st.lists(
+        st.lists(
+            st.sampled_from([0.0, -0.0, 1.5, -2.0, 3.0, float("inf"), float("-inf"), float("nan"), 1e-40]),
+            min_size=num_items,
+            max_size=num_items,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+
+
+@given(scores_of_lists, st.integers(1, 15))
+def test_topk_is_a_stable_sort_of_what_is_a_number(lists: list[list[float]], k: int) -> None:
+    rows, best = exact_topk(torch.tensor(lists), k)
+
+    for scores, found, values in zip(np.array(lists, np.float32), rows.tolist(), best.tolist(), strict=True):
+        candidates = [row for row in range(len(scores)) if scores[row] > -np.inf]
+        expected = sorted(candidates, key=lambda row, scores=scores: (-scores[row], row))[:k]
+        assert found == expected + [NO_ROW] * (k - len(expected))
+        assert values == [scores[row] for row in expected] + [float("-inf")] * (k - len(expected))
+
+
+def test_equal_scores_are_listed_by_row() -> None:
+    rows, _ = exact_topk(torch.zeros(1, 1000), 3)
+
+    assert rows.tolist() == [[0, 1, 2]]
+
+
+def test_a_large_catalogue_is_ranked_in_blocks_like_a_small_one() -> None:
+    scores = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 1_500_000)).astype(np.float32))
+
+    rows, best = exact_topk(scores, 4)
+
+    assert torch.equal(best, scores.sort(dim=1, descending=True).values[:, :4])
+    assert torch.equal(scores.gather(1, rows), best)
+
+
+def test_an_empty_catalogue_gives_empty_lists() -> None:
+    rows, best = exact_topk(torch.empty(2, 0), 2)
+
+    assert rows.tolist() == [[NO_ROW] * 2] * 2
+    assert bool(torch.isneginf(best).all())
