@@ -28,7 +28,7 @@ def to_id(cell: Any) -> str | None:
         return None
     if isinstance(cell, str):
         return cell
-    if isinstance(cell, (int, float)) and not isinstance(cell, bool) and cell == int(cell):
+    if isinstance(cell, (int, float, Decimal)) and not isinstance(cell, bool) and cell % 1 == 0:
         return str(int(cell))
     raise ValueError(f"expected an id (text or whole number), got {cell!r:.60}")
 

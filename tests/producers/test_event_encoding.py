@@ -1,0 +1,108 @@
+"""Promises of the encoding: what leaves is what the worker will read, and nothing else leaves."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.encoding import BadEvent, decode_event, encode_event, encode_record, event_key
+from stream.decode import Decoder
+from stream.records import Record
+from stream.schema import EVENT_TYPES, Event
+from stream.settings import EventSettings
+
+# 60 characters are at most 240 bytes: within the limit of 256.
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+facts = st.one_of(ids, st.integers(-(2**63), 2**63 - 1), finite, st.booleans(), st.none())
+events = st.builds(
+    Event,
+    user=ids,
+    item=ids,
+    type=st.sampled_from(EVENT_TYPES),
+    ts=st.none() | st.integers(0, 253_402_300_799_999),
+    id=st.none() | ids,
+    value=st.none() | finite,
+    session=st.none() | ids,
+    context=st.none() | st.dictionaries(ids, facts, max_size=5),
+)
+
+
+def event(**fields: Any) -> Event:
+    return Event(**({"user": "ana", "item": "film-1", "type": "click"} | fields))
+
+
+@given(events)
+def test_every_good_event_comes_back_as_it_was(sent: Event) -> None:
+    assert decode_event(encode_event(sent)) == sent
+
+
+@given(events)
+def test_the_worker_reads_every_event_that_may_leave(sent: Event) -> None:
+    record = Record("events", 0, 0, event_key(sent), encode_event(sent), [], 1_000)
+
+    decoded = Decoder(EventSettings()).decode([record], now_ms=253_402_300_799_999)
+
+    assert decoded.dead_letters == []
+    assert decoded.events == [sent]
+
+
+def test_the_value_is_json_without_what_was_not_said() -> None:
+    assert encode_event(event(ts=1291191960000, value=15.3)) == (
+        b'{"user":"ana","item":"film-1","type":"click","ts":1291191960000,"value":15.3}'
+    )
+
+
+def test_the_key_is_the_user_id_in_utf8() -> None:
+    assert event_key(event(user="zoë")) == b"zo\xc3\xab"
+
+
+def test_a_record_is_due_at_its_event_time() -> None:
+    record = encode_record(event(ts=7_000))
+
+    assert (record.key, record.due_ms) == (b"ana", 7_000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"user": ""}, "user"),
+        ({"item": ""}, "item"),
+        ({"user": 17850}, "Expected `str`, got `int`"),
+        ({"type": "clicked"}, "Invalid enum value 'clicked'"),
+        ({"ts": "yesterday"}, "Expected `int | null`, got `str`"),
+        ({"ts": -1}, "expected milliseconds in 0..253402300799999, got -1"),
+        ({"ts": 1_291_191_960_000_000}, "expected milliseconds"),
+        ({"value": float("nan")}, "value: expected a finite number, got nan"),
+        ({"value": float("inf")}, "value: expected a finite number, got inf"),
+        ({"context": {"dwell": float("nan")}}, "context.dwell: expected a finite number"),
+        ({"context": {"tags": ["a"]}}, "context"),
+        ({"user": "u" * 257}, "user: expected at most 256 bytes, got 257"),
+        ({"user": "ë" * 129}, "user: expected at most 256 bytes, got 258"),
+        ({"id": "i" * 257}, "id: expected at most 256 bytes"),
+        ({"user": "\ud800"}, "surrogate"),
+        ({"context": {"note": "x" * 300_000}}, "expected at most 262144 bytes of JSON"),
+    ],
+)
+def test_what_the_worker_would_not_read_is_refused_with_the_reason(fields: dict[str, Any], expected: str) -> None:
+    with pytest.raises(BadEvent) as refused:
+        encode_event(event(**fields))
+
+    assert expected in str(refused.value)
+
+
+def test_an_id_of_exactly_the_limit_may_leave() -> None:
+    assert decode_event(encode_event(event(user="ë" * 128))).user == "ë" * 128
+
+
+def test_a_message_stays_short_when_the_id_is_not() -> None:
+    with pytest.raises(BadEvent) as refused:
+        encode_event(event(user="u" * 100_000))
+
+    assert len(str(refused.value)) < 300
+
+
+def test_bytes_that_are_no_event_are_refused() -> None:
+    with pytest.raises(BadEvent, match="not json"):
+        decode_event(b"not json")

@@ -1,0 +1,223 @@
+"""Promises of reading event files: formats, names, times, and what is said when a file is not as expected."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from producers.cells import context_value, number, time_ms, to_id
+from producers.event_file import EventFile, ReadOptions
+from producers.tables import BadRow
+from stream.errors import ConfigError
+from stream.schema import Event
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def parquet(folder: Path, columns: dict[str, Any]) -> Path:
+    path = folder / "events.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+FULL = Event(
+    user="ana",
+    item="007",
+    type="purchase",
+    ts=1291191960000,
+    id="e-1",
+    value=15.3,
+    session="s-1",
+    context={"country": "GB"},
+)
+
+
+def test_csv_holds_all_fields_and_ids_keep_their_leading_zeros(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "events.csv",
+        "user,item,type,ts,id,value,session,context.country\nana,007,purchase,1291191960000,e-1,15.3,s-1,GB\n",
+    )
+
+    assert list(EventFile(path)) == [FULL]
+
+
+def test_tsv_jsonl_and_parquet_hold_the_same_event(tmp_path: Path) -> None:
+    tsv = written(
+        tmp_path,
+        "events.tsv",
+        "user\titem\ttype\tts\tid\tvalue\tsession\tcontext.country\n"
+        "ana\t007\tpurchase\t1291191960000\te-1\t15.3\ts-1\tGB\n",
+    )
+    jsonl = written(
+        tmp_path,
+        "events.jsonl",
+        '{"user":"ana","item":"007","type":"purchase","ts":1291191960000,"id":"e-1","value":15.3,"session":"s-1",'
+        '"context":{"country":"GB"}}\n',
+    )
+    columns = {"user": ["ana"], "item": ["007"], "type": ["purchase"], "ts": [1291191960000], "id": ["e-1"]}
+    table = parquet(tmp_path, columns | {"value": [15.3], "session": ["s-1"], "context": [{"country": "GB"}]})
+
+    assert list(EventFile(tsv)) == list(EventFile(jsonl)) == list(EventFile(table)) == [FULL]
+
+
+def test_integer_ids_become_their_digits_also_in_a_column_with_gaps(tmp_path: Path) -> None:
+    path = parquet(tmp_path, {"user": [17850], "item": pa.array([22423.0]), "type": ["click"], "session": [None]})
+
+    assert list(EventFile(path)) == [Event(user="17850", item="22423", type="click")]
+
+
+def test_other_column_names_are_mapped(tmp_path: Path) -> None:
+    path = written(tmp_path, "sales.csv", "customer,sku,country\nana,1,GB\n")
+    options = ReadOptions(columns={"user": "customer", "item": "sku", "context.land": "country"}, default_type="like")
+
+    assert list(EventFile(path, options)) == [Event(user="ana", item="1", type="like", context={"land": "GB"})]
+
+
+def test_a_default_type_fills_only_the_rows_without_one(tmp_path: Path) -> None:
+    path = written(tmp_path, "e.csv", "user,item,type\nana,1,\nana,2,cart\n")
+
+    assert [event.type for event in EventFile(path, ReadOptions(default_type="view"))] == ["view", "cart"]
+
+
+def test_a_parquet_file_is_read_in_batches_and_numbers_its_rows_through(tmp_path: Path) -> None:
+    users: list[str | None] = ["ana"] * 10_000
+    users[9_000] = None
+    path = parquet(tmp_path, {"user": users, "item": ["1"] * 10_000, "type": ["click"] * 10_000})
+
+    with pytest.raises(BadRow, match=r"events\.parquet:9001: user: expected an id, got nothing"):
+        list(EventFile(path))
+    assert EventFile(path).num_rows == 10_000
+
+
+def test_reading_is_lazy(tmp_path: Path) -> None:
+    path = written(tmp_path, "e.csv", "user,item,type\nana,1,click\nana,,click\n")
+
+    assert next(iter(EventFile(path))).item == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("e.csv", "user,item,type\nana,1,click\nben,2,clicked\n", "e.csv:3: type: expected one of view, click"),
+        ("e.csv", "user,item,type,ts\nana,1,click,soon\n", "e.csv:2: ts: expected a time in ISO 8601 or a number"),
+        ("e.csv", "user,item,type,ts\nana,1,click,1291191960\n", "looks like seconds; say so with --ts-unit s"),
+        ("e.csv", "user,item,type,value\nana,1,click,much\n", "e.csv:2: value: expected a number, got 'much'"),
+        ("e.csv", "user,item,type\nana,1\n", "e.csv:2: expected 3 columns, got 2"),
+        ("e.csv", 'user,item,type\n"a\nb",1,click\nana,,click\n', "e.csv:4: item: expected an id, got nothing"),
+        ("e.jsonl", '{"user":"ana","item":"1","type":"click"}\n\n{"user":\n', "e.jsonl:3: expected one JSON object"),
+        ("e.jsonl", '{"user":"ana","item":"1","type":"click"}\n{"item":"1"}\n', "e.jsonl:2: user: expected an id"),
+        ("e.jsonl", '{"user":true,"item":"1","type":"click"}\n', "expected an id (text or whole number), got True"),
+        ("e.jsonl", '{"user":1.5,"item":"1","type":"click"}\n', "expected an id (text or whole number), got 1.5"),
+        ("e.csv", "user,item,type\n" + "u" * 257 + ",1,click\n", "e.csv:2: event user="),
+    ],
+)
+def test_a_bad_row_is_named_with_what_was_expected(tmp_path: Path, name: str, text: str, expected: str) -> None:
+    path = written(tmp_path, name, text)
+
+    with pytest.raises(BadRow) as refused:
+        list(EventFile(path))
+
+    assert expected in str(refused.value)
+
+
+def test_bad_rows_are_counted_and_the_rest_is_read_when_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, "e.csv", "user,item,type\nana,1,click\nben,2,clicked\ncid,3\ndan,4,cart\n")
+    file = EventFile(path, ReadOptions(skip_bad=True))
+
+    assert [event.user for event in file] == ["ana", "dan"]
+    assert file.num_bad == 2
+    assert "e.csv:3: type" in str(file.first_bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (ReadOptions(), "no column user; there are customer, sku. Say which one it is: --map user=COLUMN"),
+        (ReadOptions(columns={"user": "customer"}), "no column item"),
+        (ReadOptions(columns={"user": "customer", "item": "sku"}), "--type purchase"),
+        (ReadOptions(columns={"user": "client"}), "--map user=client: no such column; there are customer, sku"),
+    ],
+)
+def test_a_missing_column_is_named_with_those_that_are_there(
+    tmp_path: Path, options: ReadOptions, expected: str
+) -> None:
+    path = written(tmp_path, "sales.csv", "customer,sku\nana,1\n")
+
+    with pytest.raises(ConfigError) as refused:
+        EventFile(path, options)
+
+    assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("none.csv", "there is no such file"), ("e.xlsx", "expected a file that ends in .parquet, .csv")],
+)
+def test_a_file_that_cannot_be_read_is_refused_at_once(tmp_path: Path, name: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        EventFile(tmp_path / name)
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a parquet file"):
+        EventFile(written(tmp_path, "e.parquet", "user,item"))
+
+
+@pytest.mark.parametrize("options", [{"columns": {"usr": "a"}}, {"default_type": "clicked"}, {"ts_unit": "h"}])
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="expected one of"):
+        ReadOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("cell", "unit", "expected"),
+    [
+        (1291191960000, "ms", 1291191960000),
+        ("1291191960000", "ms", 1291191960000),
+        (1291191960, "s", 1291191960000),
+        (1291191960.5, "s", 1291191960500),
+        (1291191960123456, "us", 1291191960123),
+        (1291191960123456789, "ns", 1291191960123),
+        ("2010-12-01T08:26:00Z", "ms", 1291191960000),
+        ("2010-12-01 08:26", "ms", 1291191960000),
+        ("2010-12-01T09:26:00+01:00", "ms", 1291191960000),
+        (datetime(2010, 12, 1, 8, 26), "ms", 1291191960000),
+        (datetime(2010, 12, 1, 8, 26, tzinfo=UTC), "s", 1291191960000),
+        (date(2010, 12, 1), "ms", 1291161600000),
+        (0, "ms", 0),
+        (None, "ms", None),
+        ("", "ms", None),
+        (float("nan"), "ms", None),
+    ],
+)
+def test_a_time_becomes_milliseconds(cell: Any, unit: str, expected: int | None) -> None:
+    assert time_ms(cell, unit) == expected
+
+
+@pytest.mark.parametrize("cell", [True, [1], float("inf"), "12:30"])
+def test_what_is_no_time_is_refused(cell: Any) -> None:
+    with pytest.raises(ValueError, match="expected a time"):
+        time_ms(cell)
+
+
+def test_cells_of_other_types_become_the_values_of_an_event() -> None:
+    assert to_id(float("nan")) is None
+    assert number(Decimal("15.30")) == 15.3
+    assert number("") is None
+    assert context_value("at", date(2010, 12, 1)) == "2010-12-01"
+    assert context_value("price", Decimal("2.55")) == 2.55
+    with pytest.raises(ValueError, match=r"context\.tags: expected text, a number or true/false, got list"):
+        context_value("tags", ["a"])
+    with pytest.raises(ValueError, match="expected a finite number"):
+        number("inf")
+    with pytest.raises(ValueError, match="expected an id"):
+        to_id(float("inf"))
