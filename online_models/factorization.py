@@ -42,12 +42,12 @@ class MatrixFactorization:
         self.num_used_users = max(self.num_used_users, num_users)
         self.num_used_items = max(self.num_used_items, num_items)
         old_users, old_items = len(self.users), len(self.items)
-        if num_users > old_users:
-            size = allocated_rows(num_users, old_users)
+        size = allocated_rows(num_users, old_users)
+        if size > old_users:
             self.users, self.user_squares = grow_table(self.users, size), grow_table(self.user_squares, size)
             self.reset(np.arange(old_users, size), np.empty(0, np.int64))
-        if num_items > old_items:
-            size = allocated_rows(num_items, old_items)
+        size = allocated_rows(num_items, old_items)
+        if size > old_items:
             self.items, self.item_squares = grow_table(self.items, size), grow_table(self.item_squares, size)
             self.reset(np.empty(0, np.int64), np.arange(old_items, size))
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from online_models.batch import NO_ROW, Batch
-from online_models.tables import allocated_rows
+from online_models.tables import MIN_ROWS, allocated_rows
 
 __all__ = ["Context", "Histories", "SubStep"]
 
@@ -76,35 +76,30 @@ class Histories:
 
     def __init__(self, length: int) -> None:
         self.length = length
-        self.item_rows = np.full((0, length), NO_ROW, np.int32)
-        self.event_types = np.zeros((0, length), np.int8)
-        self.times_ms = np.zeros((0, length), np.int64)
+        self.item_rows = np.full((MIN_ROWS, length), NO_ROW, np.int32)
+        self.event_types = np.zeros((MIN_ROWS, length), np.int8)
+        self.times_ms = np.zeros((MIN_ROWS, length), np.int64)
 
     def grow(self, num_users: int) -> None:
         """Make room for users up to row ``num_users - 1``."""
         old = len(self.item_rows)
-        if num_users <= old:
-            return
         size = (allocated_rows(num_users, old) - old, self.length)
+        if not size[0]:
+            return
         self.item_rows = np.concatenate([self.item_rows, np.full(size, NO_ROW, np.int32)])
         self.event_types = np.concatenate([self.event_types, np.zeros(size, np.int8)])
         self.times_ms = np.concatenate([self.times_ms, np.zeros(size, np.int64)])
 
     def context(self, user_rows: Int64) -> Context:
         """Return a copy of the histories of ``user_rows`` ``[R]``; rows never seen have empty ones."""
-        inside = np.where(user_rows < len(self.item_rows), user_rows, 0)
-        if not len(self.item_rows):
-            self_like = (len(user_rows), self.length)
-            items = np.full(self_like, NO_ROW, np.int64)
-            return Context(
-                user_rows=user_rows,
-                item_rows=items,
-                event_types=np.zeros(self_like, np.int8),
-                times_ms=np.zeros(self_like, np.int64),
-            )
-        items = np.where((user_rows == inside)[:, None], self.item_rows[inside], NO_ROW).astype(np.int64)
-        types, times = self.event_types[inside], self.times_ms[inside]
-        return Context(user_rows=user_rows, item_rows=items, event_types=types, times_ms=times)
+        is_inside = user_rows < len(self.item_rows)
+        inside = np.where(is_inside, user_rows, 0)
+        return Context(
+            user_rows=user_rows,
+            item_rows=np.where(is_inside[:, None], self.item_rows[inside], NO_ROW).astype(np.int64),
+            event_types=self.event_types[inside],
+            times_ms=self.times_ms[inside],
+        )
 
     def write(self, context: Context) -> None:
         """Replace the histories of the users of ``context``."""

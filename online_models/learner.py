@@ -23,6 +23,9 @@ from online_models.transitions import Transitions
 __all__ = ["OnlineLearner"]
 
 Int64 = npt.NDArray[np.int64]
+
+MAX_WEIGHT = 1000.0
+"""No event is worth more, for or against its item: one absurd weight must not outweigh all others."""
 _RANK_BLOCK_CELLS = 1 << 22
 """Users times items ranked together: bounds the scratch memory on large catalogues."""
 
@@ -53,8 +56,8 @@ class OnlineLearner:
         self._histories = Histories(config.history_length)
         self._owned = OwnedItems(config.owned_capacity)
         self._known = torch.zeros(0, dtype=torch.bool, device=self._device)
-        self._num_users = 0
-        self._num_items = 0
+        self._num_users = self._num_items = 0
+        self._grow(1, 1)  # so that lists can be asked for, and be empty, before the first event
 
     @property
     def device(self) -> str:
@@ -68,13 +71,14 @@ class OnlineLearner:
         every event of its user before it, also of the same batch.
         """
         self._reset(batch.reset_user_rows, batch.reset_item_rows)
+        batch = replace(batch, weights=batch.weights.clip(-MAX_WEIGHT, MAX_WEIGHT))
         parts: list[Evaluated] = []
         counts = np.zeros(3, np.int64)
         seconds = np.zeros(2)
         for start in range(0, len(batch), self.config.sub_step_events):
             part = batch.part(start, start + self.config.sub_step_events)
             begun = self._clock()
-            self._grow(part)
+            self._grow(int(part.user_rows.max()) + 1, int(part.item_rows.max()) + 1)
             step = self._histories.plan(part)
             owned = self._owned_before(step)
             has_already = owned.gather(1, self._to(part.item_rows)[:, None])[:, 0].cpu().numpy()
@@ -152,13 +156,14 @@ class OnlineLearner:
         for scorer in self._scorers.values():
             scorer.reset(users, items)
 
-    def _grow(self, part: Batch) -> None:
-        self._num_users = max(self._num_users, int(part.user_rows.max()) + 1)
-        self._num_items = max(self._num_items, int(part.item_rows.max()) + 1)
+    def _grow(self, num_users: int, num_items: int) -> None:
+        self._num_users = max(self._num_users, num_users)
+        self._num_items = max(self._num_items, num_items)
         self._histories.grow(self._num_users)
         self._owned.grow(self._num_users)
-        if self._num_items > len(self._known):
-            self._known = grow_table(self._known, allocated_rows(self._num_items, len(self._known)))
+        size = allocated_rows(self._num_items, len(self._known))
+        if size > len(self._known):
+            self._known = grow_table(self._known, size)
         for scorer in self._scorers.values():
             scorer.grow(self._num_users, self._num_items)
 

@@ -30,8 +30,8 @@ class OwnedItems:
 
     def grow(self, num_users: int) -> None:
         """Make room for users up to row ``num_users - 1``."""
-        if num_users > len(self.starts):
-            size = allocated_rows(num_users, len(self.starts))
+        size = allocated_rows(num_users, len(self.starts))
+        if size > len(self.starts):
             self.starts = grow_array(self.starts, size, 0)
             self.segments = grow_array(self.segments, size, 0)
             self.totals = grow_array(self.totals, size, 0)

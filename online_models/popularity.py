@@ -28,8 +28,9 @@ class Popularity:
     def grow(self, num_users: int, num_items: int) -> None:
         """Make room for items up to row ``num_items - 1``."""
         self.num_used = max(self.num_used, num_items)
-        if num_items > len(self.counts):
-            self.counts = grow_table(self.counts, allocated_rows(num_items, len(self.counts)))
+        size = allocated_rows(num_items, len(self.counts))
+        if size > len(self.counts):
+            self.counts = grow_table(self.counts, size)
 
     def reset(self, user_rows: Int64, item_rows: Int64) -> None:
         """Set the counts of these items to 0."""

@@ -44,8 +44,9 @@ class ReplayLog:
 
     def grow(self, num_users: int) -> None:
         """Make room for users up to row ``num_users - 1``."""
-        if num_users > len(self.newest):
-            self.newest = grow_array(self.newest, allocated_rows(num_users, len(self.newest)), NO_ROW)
+        size = allocated_rows(num_users, len(self.newest))
+        if size > len(self.newest):
+            self.newest = grow_array(self.newest, size, NO_ROW)
 
     def add(
         self,

@@ -81,11 +81,12 @@ class SequenceScorer:
         self.num_used_users = max(self.num_used_users, num_users)
         self.num_used_items = max(self.num_used_items, num_items)
         self.replay.grow(num_users)
-        if num_users > len(self.states):
-            self.states = grow_table(self.states, allocated_rows(num_users, len(self.states)))
+        size = allocated_rows(num_users, len(self.states))
+        if size > len(self.states):
+            self.states = grow_table(self.states, size)
         old = len(self.items)
-        if num_items > old:
-            size = allocated_rows(num_items, old)
+        size = allocated_rows(num_items, old)
+        if size > old:
             self.items, self.bias = grow_table(self.items, size), grow_table(self.bias, size)
             self.counts = grow_table(self.counts, size)
             self.adam.add("items", self.items)

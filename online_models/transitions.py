@@ -45,8 +45,8 @@ class Transitions:
     def grow(self, num_users: int, num_items: int) -> None:
         """Make room for items up to row ``num_items - 1``."""
         self.num_used = max(self.num_used, num_items)
-        if num_items > len(self.counts):
-            size = allocated_rows(num_items, len(self.counts))
+        size = allocated_rows(num_items, len(self.counts))
+        if size > len(self.counts):
             self.neighbours = grow_table(self.neighbours, size, NO_ROW)
             self.weights = grow_table(self.weights, size)
             self.counts = grow_table(self.counts, size)
