@@ -82,6 +82,7 @@ def _bind(config: MetricsSettings) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(128)  # from here on a probe waits for its answer instead of being refused
     except OSError as error:
         raise ConfigError(
             f"metrics.host, metrics.port: cannot bind {config.host}:{config.port}: {error.strerror}; "

@@ -81,7 +81,7 @@ class ModelQuality:
 
     def read(self, num_items: int) -> dict[str, tuple[float, float]]:
         """Return every metric as (sliding, overall)."""
-        read = {name: (float(self._sliding[name].get()), float(self._overall[name].get())) for name in self._overall}
+        read = {name: (_ratio(self._sliding[name]), _ratio(self._overall[name])) for name in self._overall}
         return read | {"coverage_ratio": self.coverage.ratios(num_items)}
 
 
@@ -135,6 +135,10 @@ class LiveQuality:
     def read(self) -> Mapping[str, Mapping[str, tuple[float, float]]]:
         """Return `model -> metric -> (sliding, overall)`."""
         return {name: model.read(self.num_items) for name, model in self.models.items()}
+
+
+def _ratio(mean: Any) -> float:
+    return min(1.0, max(0.0, float(mean.get())))  # a window that takes values out again can end a hair below 0
 
 
 def _untyped(module: Any) -> Any:

@@ -194,7 +194,9 @@ class ModelSettings(_Section):
     item_capacity: int = Field(
         200_000, ge=100, le=10_000_000, description="Most items with a row; the longest unseen one leaves."
     )
-    cpu_threads: int = Field(0, ge=0, le=256, description="Threads of torch on the CPU; 0: torch's own choice.")
+    cpu_threads: int = Field(
+        1, ge=0, le=256, description="Threads of torch on the CPU; 0: torch's own choice (slow when cores are shared)."
+    )
 
 
 class QualitySettings(_Section):

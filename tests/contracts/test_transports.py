@@ -1,0 +1,188 @@
+"""What every log must do, in memory and on a real broker."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from stream.errors import FencedError
+from stream.kafka import EventProducer, KafkaTransport, TopicReader, ensure_topics
+from stream.memory import MemoryLog, MemoryTransport
+from stream.records import OutRecord, Record
+from stream.settings import Settings
+from stream.transport import Transport
+from tests.stream.events import small_settings
+
+
+@dataclass
+class Log:
+    """One kind of log: how to write an event into it, open it, and read what was published."""
+
+    produce: Callable[[bytes], None]
+    open: Callable[[], Transport]
+    published: Callable[[], list[tuple[bytes | None, bytes | None]]]
+
+
+def memory_log(_: pytest.FixtureRequest) -> Log:
+    log = MemoryLog()
+    return Log(
+        produce=lambda value: log.produce(value, key=b"ana"),
+        open=lambda: MemoryTransport(log),
+        published=lambda: [(record.key, record.value) for record in log.published("recommendations")],
+    )
+
+
+def kafka_log(request: pytest.FixtureRequest) -> Log:
+    settings = kafka_settings(request.getfixturevalue("broker"))
+    ensure_topics(settings)
+    opened: list[KafkaTransport] = []
+
+    def produce(value: bytes) -> None:
+        with EventProducer(settings.kafka, settings.topics.events) as producer:
+            producer.send(b"ana", value)
+
+    def open_transport() -> Transport:
+        opened.append(KafkaTransport(settings))
+        return opened[-1]
+
+    def published() -> list[tuple[bytes | None, bytes | None]]:
+        with TopicReader(settings.kafka, settings.topics.recommendations) as reader:
+            return [(record.key, record.value) for record in read_all(reader)]
+
+    def close() -> None:
+        for transport in opened:
+            transport.close()
+
+    request.addfinalizer(close)
+    return Log(produce, open_transport, published)
+
+
+def kafka_settings(broker: Any) -> Settings:
+    name = uuid4().hex[:8]
+    topics = {topic: f"{name}.{topic}" for topic in ("events", "items", "recommendations", "dead_letters", "journal")}
+    return small_settings(
+        kafka={"bootstrap_servers": broker.bootstrap_servers},
+        topics={**topics, "partitions": 1},
+        worker={"group_id": name, "transactional_id": f"{name}-0"},
+    )
+
+
+def read_all(reader: TopicReader) -> list[Record]:
+    records: list[Record] = []
+    while not reader.caught_up():
+        records.extend(reader.poll(0.2))
+    return records
+
+
+@pytest.fixture(
+    params=[pytest.param(memory_log, id="memory"), pytest.param(kafka_log, id="kafka", marks=pytest.mark.broker)]
+)
+def log(request: pytest.FixtureRequest) -> Log:
+    return request.param(request)
+
+
+def poll_all(transport: Transport, num_records: int) -> list[Record]:
+    records: list[Record] = []
+    for _ in range(100):
+        records.extend(transport.poll(10, 0.2))
+        if len(records) >= num_records:
+            break
+    return records
+
+
+def a_list(user: bytes) -> OutRecord:
+    return OutRecord("recommendations", user, b"list of " + user)
+
+
+def addressed(transport: Transport, record: OutRecord) -> OutRecord:
+    topic = transport._settings.topics.recommendations if isinstance(transport, KafkaTransport) else record.topic
+    return OutRecord(topic, record.key, record.value)
+
+
+def test_records_come_once_and_in_order(log: Log) -> None:
+    for value in (b"1", b"2", b"3"):
+        log.produce(value)
+    transport = log.open()
+
+    records = poll_all(transport, 3)
+
+    assert [(record.offset, record.key, record.value) for record in records] == [
+        (0, b"ana", b"1"),
+        (1, b"ana", b"2"),
+        (2, b"ana", b"3"),
+    ]
+    assert transport.poll(10, 0.0) == []
+    assert transport.positions() == {0: 3}
+
+
+def test_no_more_records_come_than_were_asked_for(log: Log) -> None:
+    for value in (b"1", b"2", b"3"):
+        log.produce(value)
+    transport = log.open()
+
+    first = transport.poll(2, 5.0)
+
+    assert len(first) <= 2
+    assert [record.value for record in first + poll_all(transport, 3 - len(first))] == [b"1", b"2", b"3"]
+
+
+def test_a_commit_makes_records_and_offsets_visible_together(log: Log) -> None:
+    for value in (b"1", b"2"):
+        log.produce(value)
+    transport = log.open()
+    poll_all(transport, 2)
+
+    transport.commit([addressed(transport, a_list(b"ana"))], {0: 1})
+
+    assert log.published() == [(b"ana", b"list of ana")]
+    assert [record.value for record in poll_all(log.open(), 1)] == [b"2"]
+
+
+def test_what_was_not_committed_is_read_again_by_the_next_worker(log: Log) -> None:
+    log.produce(b"1")
+    poll_all(log.open(), 1)
+
+    assert [record.value for record in poll_all(log.open(), 1)] == [b"1"]
+    assert log.published() == []
+
+
+def test_a_newer_worker_fences_the_older_one(log: Log) -> None:
+    log.produce(b"1")
+    older = log.open()
+    poll_all(older, 1)
+    newer = log.open()
+
+    with pytest.raises(FencedError):
+        older.commit([addressed(older, a_list(b"ana"))], {0: 1})
+    newer.commit([addressed(newer, a_list(b"ben"))], {0: 1})
+
+    assert log.published() == [(b"ben", b"list of ben")]
+
+
+def test_a_commit_of_offsets_alone_is_a_commit(log: Log) -> None:
+    log.produce(b"1")
+    transport = log.open()
+    poll_all(transport, 1)
+
+    transport.commit([], {0: 1})
+
+    assert log.open().positions() == {0: 1}
+
+
+def test_the_lag_is_what_was_not_read_yet(log: Log) -> None:
+    for value in (b"1", b"2", b"3"):
+        log.produce(value)
+    transport = log.open()
+
+    assert transport.lag() == {0: 3}
+    assert transport.silent_seconds() == 0.0
+
+
+def test_a_new_log_has_no_journal(log: Log) -> None:
+    transport = log.open()
+
+    assert transport.newest_journal() is None
+    assert transport.partitions == (0,)
+    assert transport.max_record_bytes > 500_000

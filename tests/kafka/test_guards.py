@@ -1,0 +1,233 @@
+"""The client's known traps, sprung on purpose against a real broker: nothing half-committed is ever visible."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kafka import errors
+from kafka.producer.transaction_manager import ProducerIdAndEpoch
+
+from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
+from stream.kafka import EventProducer, KafkaTransport, TopicReader, ensure_topics, missing_topics
+from stream.kafka.deadline import DeadlineThread
+from stream.records import OutRecord
+from stream.settings import KafkaSettings, Settings
+from tests.contracts.test_transports import kafka_settings, poll_all, read_all
+
+pytestmark = pytest.mark.broker
+
+
+class Sabotaged:
+    """A producer of which some methods are replaced; all others are the real one's."""
+
+    def __init__(self, producer: Any, **replaced: Callable[..., Any]) -> None:
+        self.__dict__.update(replaced)
+        self._real = producer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class FailedFuture:
+    def get(self, timeout: float | None = None) -> None:
+        raise errors.KafkaTimeoutError("the batch passed its delivery timeout")
+
+
+@pytest.fixture
+def settings(broker: Any) -> Settings:
+    settings = kafka_settings(broker)
+    ensure_topics(settings)
+    with EventProducer(settings.kafka, settings.topics.events) as producer:
+        producer.send(b"ana", b"1")
+    return settings
+
+
+@pytest.fixture
+def transport(settings: Settings) -> Iterator[KafkaTransport]:
+    transport = KafkaTransport(settings)
+    poll_all(transport, 1)
+    yield transport
+    transport.close()
+
+
+def published(settings: Settings) -> list[bytes | None]:
+    with TopicReader(settings.kafka, settings.topics.recommendations) as reader:
+        return [record.value for record in read_all(reader)]
+
+
+def out(settings: Settings, *values: bytes) -> list[OutRecord]:
+    return [OutRecord(settings.topics.recommendations, b"k%d" % number, value) for number, value in enumerate(values)]
+
+
+def assert_nothing_happened(settings: Settings) -> None:
+    assert published(settings) == []
+    after = KafkaTransport(settings)
+    assert after.positions() == {0: 0}
+    after.close()
+
+
+def test_a_record_that_was_not_written_rolls_the_whole_batch_back(
+    settings: Settings, transport: KafkaTransport
+) -> None:
+    real = transport._producer
+    futures: list[Any] = []
+
+    def send(*args: Any, **kwargs: Any) -> Any:
+        futures.append(real.send(*args, **kwargs))
+        return FailedFuture() if len(futures) == 2 else futures[-1]
+
+    transport._producer = Sabotaged(real, send=send)
+
+    with pytest.raises(TransactionInDoubt, match="delivery timeout"):
+        transport.commit(out(settings, b"a", b"b", b"c"), {0: 1})
+    assert len(futures) == 3
+    assert_nothing_happened(settings)
+
+
+def test_a_commit_that_never_answers_ends_at_the_deadline(settings: Settings) -> None:
+    hurried = settings.model_copy(
+        update={"worker": settings.worker.model_copy(update={"commit_deadline_seconds": 0.5})}
+    )
+    transport = KafkaTransport(hurried)
+    poll_all(transport, 1)
+    transport._producer = Sabotaged(transport._producer, commit_transaction=lambda: time.sleep(3600))
+
+    start = time.monotonic()
+    with pytest.raises(TransactionInDoubt, match=r"no answer within 0\.5 s"):
+        transport.commit(out(settings, b"a"), {0: 1})
+
+    assert time.monotonic() - start < 30
+    transport.close()
+    assert_nothing_happened(settings)
+
+
+def test_a_producer_is_never_used_again_after_an_error(settings: Settings, transport: KafkaTransport) -> None:
+    def refuse(*_: Any) -> None:
+        raise errors.IllegalGenerationError("the group moved on")
+
+    transport._producer = Sabotaged(transport._producer, send_offsets_to_transaction=refuse)
+    with pytest.raises(TransactionInDoubt):
+        transport.commit(out(settings, b"a"), {0: 1})
+
+    with pytest.raises(TransactionInDoubt, match="must not be used again"):
+        transport.commit(out(settings, b"b"), {0: 1})
+    assert_nothing_happened(settings)
+
+
+def test_a_new_producer_epoch_in_the_middle_of_a_transaction_is_fatal(
+    settings: Settings, transport: KafkaTransport
+) -> None:
+    real = transport._producer
+    manager = real._transaction_manager
+
+    def send_offsets(*args: Any) -> None:
+        real.send_offsets_to_transaction(*args)
+        current = manager.producer_id_and_epoch
+        manager.producer_id_and_epoch = ProducerIdAndEpoch(current.producer_id, current.epoch + 1)
+
+    transport._producer = Sabotaged(real, send_offsets_to_transaction=send_offsets)
+
+    with pytest.raises(FencedError):
+        transport.commit(out(settings, b"a"), {0: 1})
+    assert_nothing_happened(settings)
+
+
+def test_an_open_transaction_of_a_dead_worker_is_rolled_back_by_the_next_one(settings: Settings) -> None:
+    dead = KafkaTransport(settings)
+    poll_all(dead, 1)
+    dead._producer.begin_transaction()
+    dead._producer.send(settings.topics.recommendations, key=b"ana", value=b"half")
+    dead._producer.flush()
+
+    after = KafkaTransport(settings)
+    poll_all(after, 1)
+    after.commit(out(settings, b"whole"), {0: 1})
+
+    assert published(settings) == [b"whole"]
+    after.close()
+    dead._broken = True
+    dead.close()
+
+
+def test_the_deadline_thread_passes_on_what_a_call_raised_and_runs_the_next_one() -> None:
+    thread = DeadlineThread("test")
+    seen: list[str] = []
+
+    def fail() -> None:
+        raise ValueError("from the call")
+
+    with pytest.raises(ValueError, match="from the call"):
+        thread.run(fail, 5.0)
+    thread.run(lambda: seen.append("ran"), 5.0)
+    thread.stop()
+
+    assert seen == ["ran"]
+
+
+def test_missing_topics_are_named_with_the_command_that_makes_them(broker: Any) -> None:
+    settings = kafka_settings(broker)
+
+    assert len(missing_topics(settings)) == 5
+    with pytest.raises(RefusedToStart, match=rf"{settings.topics.events}.*millstream topics create"):
+        KafkaTransport(settings)
+    assert ensure_topics(settings) == [
+        settings.topics.events,
+        settings.topics.items,
+        settings.topics.recommendations,
+        settings.topics.dead_letters,
+        settings.topics.journal,
+    ]
+    assert ensure_topics(settings) == missing_topics(settings) == []
+
+
+def test_a_broker_that_is_not_there_is_named() -> None:
+    kafka = KafkaSettings(bootstrap_servers="127.0.0.1:1", bootstrap_timeout_ms=500)
+
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1.*bootstrap_servers"):
+        EventProducer(kafka, "events")
+
+
+def test_group_and_journal_that_disagree_refuse_the_start_until_one_is_chosen(settings: Settings) -> None:
+    entry = (
+        b'{"epoch":7,"app":"x","topic":"%b","partitions":{},"positions":{"0":0},"counts":{},'
+        b'"decoded_at_ms":1,"config_hash":"","cold_start":false}' % settings.topics.events.encode()
+    )
+    first = KafkaTransport(settings)
+    poll_all(first, 1)
+    key = settings.worker.transactional_id.encode()
+    first.commit([OutRecord(settings.topics.journal, key, entry)], {0: 1})
+    first.close()
+
+    with pytest.raises(RefusedToStart, match=r"is at 1, the journal at 0.*worker\.resume_from"):
+        KafkaTransport(settings)
+    positions = {}
+    for trusted in ("group", "journal"):
+        worker = settings.worker.model_copy(update={"resume_from": trusted})
+        chosen = KafkaTransport(settings.model_copy(update={"worker": worker}))
+        positions[trusted] = chosen.positions()[0]
+        chosen.close()
+
+    assert positions == {"group": 1, "journal": 0}
+
+
+def test_a_committed_offset_past_the_end_of_the_log_refuses_the_start(settings: Settings) -> None:
+    first = KafkaTransport(settings)
+    poll_all(first, 1)
+    first.commit([], {0: 9})
+    first.close()
+
+    with pytest.raises(RefusedToStart, match=r"committed offset 9 is outside the log \[0, 1\]"):
+        KafkaTransport(settings)
+
+
+def test_a_first_start_at_latest_reads_only_what_comes_after(settings: Settings) -> None:
+    worker = settings.worker.model_copy(update={"start": "latest"})
+    transport = KafkaTransport(settings.model_copy(update={"worker": worker}))
+    assert transport.positions() == {0: 1}
+
+    with EventProducer(settings.kafka, settings.topics.events) as producer:
+        producer.send(b"ana", b"2")
+
+    assert [record.value for record in poll_all(transport, 1)] == [b"2"]
+    transport.close()

@@ -1,0 +1,41 @@
+"""Small builders that the tests of the stream share."""
+
+import json
+from typing import Any
+
+from stream.records import Record
+from stream.settings import Settings
+
+NOW_MS = 1_700_000_000_000
+
+
+class ManualClock:
+    """A clock that goes on only when it is told to; seconds."""
+
+    def __init__(self, seconds: float = 100.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def event_bytes(user: str, item: str, type: str = "purchase", **fields: Any) -> bytes:
+    """Return the JSON of one event."""
+    return json.dumps({"user": user, "item": item, "type": type, "ts": NOW_MS, **fields}).encode()
+
+
+def record(value: bytes | None, *, partition: int = 0, offset: int = 0, **fields: Any) -> Record:
+    """Return one record of the events topic."""
+    given = {"key": None, "headers": [], "timestamp_ms": NOW_MS, **fields}
+    return Record("events", partition, offset, given["key"], value, given["headers"], given["timestamp_ms"])
+
+
+def small_settings(**sections: dict[str, Any]) -> Settings:
+    """Return settings for a test: batches of 8, lists of 3."""
+    tree: dict[str, dict[str, Any]] = {"batching": {"max_events": 8}, "model": {"k": 3, "sub_step_events": 4}}
+    for section, values in sections.items():
+        tree.setdefault(section, {}).update(values)
+    return Settings.model_validate(tree)

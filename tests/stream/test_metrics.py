@@ -1,0 +1,84 @@
+"""Metrics are complete from the first scrape, filled from arrays, clean by promtool's rules, and documented."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream.metrics import METRICS, STAGES, ArrayHistogram, Metrics, MetricSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def test_every_metric_with_known_labels_is_there_before_the_first_event() -> None:
+    found = samples(Metrics())
+
+    assert found["millstream_dead_letters_total", (("code", "not_json"),)] == 0
+    assert found["millstream_hit_ratio", (("model", "transitions"), ("window", "sliding"))] == 0
+    assert found["millstream_events_total", (("outcome", "learned"), ("type", "purchase"))] == 0
+    assert all(("millstream_stage_seconds_count", (("stage", stage),)) in found for stage in STAGES)
+
+
+def test_a_histogram_counts_a_whole_array_as_prometheus_counts_single_values() -> None:
+    histogram = ArrayHistogram("h", MetricSpec("histogram", "help", {}, (1.0, 2.0)))
+
+    histogram.observe([0.5, 1.0, 1.5, 2.0, 7.0])
+    histogram.observe(3.0)
+
+    (family,) = histogram.collect()
+    values = {(s.name, s.labels.get("le")): s.value for s in family.samples}
+    assert values == {
+        ("h_bucket", "1.0"): 2,
+        ("h_bucket", "2.0"): 4,
+        ("h_bucket", "+Inf"): 6,
+        ("h_count", None): 6,
+        ("h_sum", None): 15.0,
+    }
+
+
+def test_an_empty_array_counts_nothing() -> None:
+    histogram = ArrayHistogram("h", MetricSpec("histogram", "help", {}, (1.0,)))
+
+    histogram.observe([])
+
+    assert histogram.sum() == 0.0
+
+
+def test_no_label_can_hold_a_user_or_an_item() -> None:
+    open_labels = {label for spec in METRICS.values() for label, values in spec.labels.items() if values is None}
+
+    assert open_labels == {"partition", "table", "channel", "version", "model", "device", "torch", "kafka_python"}
+
+
+def test_the_metrics_page_lists_every_metric_with_its_kind_and_help() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+    for name, spec in METRICS.items():
+        row = next((line for line in page.splitlines() if line.startswith(f"| `{name}` |")), None)
+        assert row is not None, f"docs/metrics.md has no row for {name}"
+        assert f"| {spec.kind} |" in row
+        assert spec.help in row
+        assert all(f"`{label}`" in row for label in spec.labels)
+    listed = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `millstream_")}
+    assert listed == set(METRICS)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus")
+def test_promtool_finds_nothing_to_complain_about() -> None:
+    metrics = Metrics()
+    metrics.count("millstream_lists_published_total", 3)
+    metrics.set("millstream_consumer_lag_records", 3, partition="0")
+    metrics.observe("millstream_stage_seconds", [0.1, 0.2], "learn")
+
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=metrics.exposition(), capture_output=True, check=False
+    )
+
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")

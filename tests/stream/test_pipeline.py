@@ -1,0 +1,262 @@
+"""The way through, over a log in memory: what goes in, what comes out, and what a failure leaves behind."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+
+from online_models import OnlineLearner
+from stream.errors import FencedError, TransactionInDoubt
+from stream.memory import MemoryLog, MemoryTransport
+from stream.pipeline import BatchReport, Clocks, Pipeline
+from stream.records import OutRecord
+from stream.schema import JournalEntry, Recommendation
+from stream.settings import Settings
+from stream.worker import make_learner
+from tests.stream.events import NOW_MS, ManualClock, event_bytes, small_settings
+
+
+class SteppingClock(ManualClock):
+    """Goes on a little with every look, so that a batch that waits for company closes."""
+
+    def __call__(self) -> float:
+        self.seconds += 0.03
+        return self.seconds
+
+
+def make_pipeline(log: MemoryLog, settings: Settings | None = None, **transport: Any) -> Pipeline:
+    settings = settings or small_settings()
+    learner: OnlineLearner = make_learner(settings)
+    clocks = Clocks(monotonic=SteppingClock(), wall_ms=lambda: NOW_MS + 5)
+    return Pipeline(settings, MemoryTransport(log, **transport), learner, clocks)
+
+
+def run_dry(pipeline: Pipeline) -> list[BatchReport]:
+    reports = []
+    while (report := pipeline.run_once()) is not None:
+        reports.append(report)
+    return reports
+
+
+def produce(log: MemoryLog, *events: bytes | None, partition: int = 0) -> None:
+    for value in events:
+        log.produce(value, partition=partition, timestamp_ms=NOW_MS)
+
+
+def lists(log: MemoryLog) -> list[Recommendation]:
+    values = [record.value for record in log.published("recommendations")]
+    return [msgspec.json.decode(value, type=Recommendation) for value in values if value is not None]
+
+
+def journal(log: MemoryLog) -> list[JournalEntry]:
+    values = [record.value for record in log.published("millstream.journal")]
+    return [msgspec.json.decode(value, type=JournalEntry) for value in values if value is not None]
+
+
+def headers(record: OutRecord) -> dict[str, str]:
+    return {name: value.decode() for name, value in record.headers}
+
+
+def test_every_touched_user_gets_one_fresh_list_per_batch() -> None:
+    log = MemoryLog()
+    produce(log, event_bytes("ana", "a"), event_bytes("ben", "b"), event_bytes("ana", "b"))
+
+    run_dry(make_pipeline(log))
+
+    published = {(one.user, one.epoch): one for one in lists(log)}
+    assert set(published) == {("ana", 1), ("ben", 1)}
+    assert [record.key for record in log.published("recommendations")] == [b"ben", b"ana"]  # by newest event
+    # Ana has both items; Ben has b, and a is what is left of the catalogue.
+    assert published["ana", 1].items == []
+    assert [ranked.item for ranked in published["ben", 1].items] == ["a"]
+    assert published["ben", 1].model == "sequence-1"
+    assert published["ben", 1].generated_at == NOW_MS + 5
+    assert published["ben", 1].event_ts == NOW_MS
+
+
+def test_a_list_knows_the_newest_event_of_its_own_batch() -> None:
+    settings = small_settings(evidence={"owned": ()}, model={"scorer": "transitions", "k": 1})
+    log = MemoryLog()
+    produce(log, *(event_bytes(f"u{number}", item) for number in range(4) for item in ("tea", "cup")))
+    produce(log, event_bytes("zoe", "tea"))  # her only event, learned and answered in one batch
+
+    run_dry(make_pipeline(log, settings))
+
+    newest = [one for one in lists(log) if one.user == "zoe"][-1]
+    assert [(ranked.item, ranked.reason) for ranked in newest.items] == [("cup", "tea")]
+
+
+def test_bad_records_go_to_the_dead_letters_in_the_same_transaction_and_the_stream_goes_on() -> None:
+    log = MemoryLog()
+    log.produce(b"no json", key=b"k1", headers=[("trace", b"t1")], timestamp_ms=NOW_MS - 9)
+    produce(log, event_bytes("ana", "a"), None)
+
+    (report,) = run_dry(make_pipeline(log))
+
+    first, second = log.published("events.dlq")
+    assert (first.key, first.value, first.timestamp_ms) == (b"k1", b"no json", NOW_MS - 9)
+    assert headers(first) == {
+        "trace": "t1",
+        "millstream.error.code": "not_json",
+        "millstream.error.message": "$: expected one JSON object in UTF-8",
+        "millstream.error.topic": "events",
+        "millstream.error.partition": "0",
+        "millstream.error.offset": "0",
+        "millstream.error.timestamp": str(NOW_MS - 9),
+        "millstream.error.app": "millstream-0",
+        "millstream.error.version": headers(second)["millstream.error.version"],
+    }
+    assert headers(second)["millstream.error.code"] == "null_value"
+    assert report.step.num_learned == 1
+    assert log.committed == {0: 3}
+
+
+def test_a_batch_of_nothing_but_bad_records_is_committed_too() -> None:
+    log = MemoryLog()
+    produce(log, b"1", b"2")
+
+    run_dry(make_pipeline(log))
+
+    assert len(log.published("events.dlq")) == 2
+    assert log.published("recommendations") == []
+    assert [entry.counts["dead_letters"] for entry in journal(log)] == [2]
+
+
+def test_a_value_too_long_for_the_dead_letter_topic_is_cut_and_says_so() -> None:
+    log = MemoryLog()
+    produce(log, b"x" * 2_000_000)
+
+    run_dry(make_pipeline(log))
+
+    (letter,) = log.published("events.dlq")
+    assert letter.value is not None
+    assert len(letter.value) == 1_048_576
+    assert headers(letter)["millstream.error.truncated_from_bytes"] == "2000000"
+
+
+def test_the_journal_accounts_for_every_record_without_gap_or_overlap() -> None:
+    log = MemoryLog(num_partitions=2)
+    for number in range(21):
+        good = event_bytes(f"u{number % 5}", f"i{number % 7}", id=f"e{number}")
+        produce(log, good if number % 4 else b"bad", partition=number % 2)
+    produce(log, event_bytes("u1", "i1", id="e1"))  # e1 again, in the other partition: not a repetition there
+    produce(log, event_bytes("u2", "i2", id="e2"))  # e2 again, in its own partition
+
+    run_dry(make_pipeline(log))
+
+    entries = journal(log)
+    assert [entry.epoch for entry in entries] == list(range(1, len(entries) + 1))
+    next_offset = {0: 0, 1: 0}
+    for entry in entries:
+        for partition, span in entry.partitions.items():
+            assert span.first == next_offset[int(partition)]
+            next_offset[int(partition)] = span.next
+        assert {int(p): offset for p, offset in entry.positions.items()} == next_offset
+    assert next_offset == log.committed == {0: 13, 1: 10}
+    totals: Counter[str] = Counter()
+    for entry in entries:
+        totals.update(entry.counts)
+    assert totals["events"] + totals["dead_letters"] == 23
+    assert totals["dead_letters"] == 6  # 0, 4, 8, 12, 16, 20
+    assert totals["learned"] + totals["duplicates"] == totals["events"]
+    assert totals["duplicates"] == 1
+    assert totals["lists"] == len(lists(log))
+
+
+def test_a_failed_transaction_publishes_nothing_and_the_next_worker_repeats_the_batch() -> None:
+    log = MemoryLog()
+    produce(log, event_bytes("ana", "a"), event_bytes("ben", "b"))
+
+    def fail() -> None:
+        raise OSError("the line is dead")
+
+    with pytest.raises(TransactionInDoubt, match="the line is dead"):
+        make_pipeline(log, fail_commit=fail).run_once()
+    assert log.topics == {}
+    assert log.committed == {}
+
+    run_dry(make_pipeline(log))
+    assert sorted(one.user for one in lists(log)) == ["ana", "ben"]
+    assert [entry.epoch for entry in journal(log)] == [1]
+
+
+def test_a_worker_that_was_overtaken_publishes_nothing() -> None:
+    log = MemoryLog()
+    produce(log, event_bytes("ana", "a"))
+    zombie = make_pipeline(log)
+    make_pipeline(log)
+
+    with pytest.raises(FencedError):
+        zombie.run_once()
+    assert log.topics == {}
+
+
+def test_a_restarted_worker_goes_on_with_offsets_and_epochs_and_says_that_it_is_cold() -> None:
+    log = MemoryLog()
+    produce(log, *(event_bytes(f"u{number}", "a") for number in range(10)))
+    run_dry(make_pipeline(log))
+    produce(log, event_bytes("zoe", "a"))
+
+    run_dry(make_pipeline(log))
+
+    assert [(entry.epoch, entry.cold_start) for entry in journal(log)] == [(1, True), (2, False), (3, True)]
+    assert Counter(one.user for one in lists(log)) == Counter([*(f"u{number}" for number in range(10)), "zoe"])
+
+
+def test_a_repeated_event_is_counted_and_not_learned() -> None:
+    log = MemoryLog()
+    produce(log, event_bytes("ana", "a", id="e1"), event_bytes("ana", "a", id="e1"), event_bytes("ben", "b"))
+
+    (report,) = run_dry(make_pipeline(log))
+
+    assert report.encoded.num_duplicates == 1
+    assert report.step.num_learned == 2
+    assert len(lists(log)) == 2
+
+
+def test_a_late_event_never_becomes_the_newest_of_its_user() -> None:
+    log = MemoryLog()
+    produce(log, event_bytes("ana", "new", ts=NOW_MS), event_bytes("ana", "old", ts=NOW_MS - 86_400_000))
+
+    (report,) = run_dry(make_pipeline(log))
+
+    assert report.step.num_late == 1
+    assert [one.event_ts for one in lists(log)] == [NOW_MS]
+
+
+def test_an_event_whose_key_is_another_user_is_counted() -> None:
+    log = MemoryLog()
+    log.produce(event_bytes("ana", "a"), key=b"ben", timestamp_ms=NOW_MS)
+    log.produce(event_bytes("ana", "a"), key=b"ana", timestamp_ms=NOW_MS)
+    log.produce(event_bytes("ana", "a"), key=None, timestamp_ms=NOW_MS)
+
+    (report,) = run_dry(make_pipeline(log))
+
+    assert report.encoded.num_key_mismatches == 1
+
+
+def test_more_users_and_items_than_the_tables_hold_are_served_all_the_same() -> None:
+    settings = small_settings(model={"user_capacity": 1000, "item_capacity": 100}, batching={"max_events": 50})
+    log = MemoryLog()
+    produce(log, *(event_bytes(f"u{number}", f"i{number}") for number in range(1200)))
+    pipeline = make_pipeline(log, settings)
+
+    run_dry(pipeline)
+
+    assert len(lists(log)) == 1200
+    assert (len(pipeline.encoder.users), pipeline.encoder.users.num_evictions) == (1000, 200)
+    assert (len(pipeline.encoder.items), pipeline.encoder.items.num_evictions) == (100, 1100)
+
+
+def test_the_same_log_and_seed_publish_the_same_lists() -> None:
+    published = []
+    for _ in range(2):
+        log = MemoryLog(num_partitions=3)
+        for number in range(60):
+            produce(log, event_bytes(f"u{number % 7}", f"i{number * 5 % 11}", "click"), partition=number % 3)
+        run_dry(make_pipeline(log))
+        published.append([(record.key, record.value) for record in log.published("recommendations")])
+
+    assert published[0] == published[1]
+    assert len(published[0]) > 20
