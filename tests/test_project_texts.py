@@ -14,7 +14,18 @@ import pytest
 from stream.schema import SCHEMAS, json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = ("stream", "online_models", "producers", "millstream", "tests", "benchmarks", "deploy", "docs", ".ci")
+PLACES = (
+    "stream",
+    "online_models",
+    "producers",
+    "millstream",
+    "tests",
+    "benchmarks",
+    "deploy",
+    "docs",
+    "examples",
+    ".ci",
+)
 DOCUMENTS = [
     str(path.relative_to(ROOT)) for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 ]
