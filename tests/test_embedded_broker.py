@@ -19,6 +19,7 @@ from millstream.embedded_broker import EmbeddedBroker
 from millstream.guard import GuardedProcess
 from stream.errors import BrokerUnreachable, ConfigError
 from stream.kafka import EventProducer, TopicReader, ensure_topics
+from stream.records import Record
 from stream.settings import KafkaSettings, Settings
 
 DEADLINE_SECONDS = 10.0
@@ -62,6 +63,13 @@ def run_parent(code: str, num_pids: int) -> tuple["subprocess.Popen[str]", list[
 
 def settings_of(broker: EmbeddedBroker) -> Settings:
     return Settings(kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers))
+
+
+def first_records(reader: TopicReader) -> list[Record]:
+    """Return the first records that arrive before the deadline."""
+    records: list[Record] = []
+    eventually(lambda: bool(records.extend(reader.poll(0.1)) or records))
+    return records
 
 
 # The guard
@@ -167,9 +175,7 @@ def test_a_started_broker_takes_and_gives_records(fresh: EmbeddedBroker) -> None
         producer.flush()
 
     with TopicReader(settings.kafka, "events") as reader:
-        records = []
-        assert eventually(lambda: bool(records.extend(reader.poll(0.1)) or records))
-    assert [(record.key, record.value) for record in records] == [(b"ana", b"hello")]
+        assert [(record.key, record.value) for record in first_records(reader)] == [(b"ana", b"hello")]
 
 
 @pytest.mark.broker
