@@ -81,7 +81,7 @@ class SequenceConfig:
     max_full_softmax_items: int = 20_000
     """Largest catalogue whose every item takes part in the loss; above it negatives are drawn. At least 1."""
     num_negatives: int = 1024
-    """N, items drawn as negatives above that. 1 to 100000."""
+    """N, items drawn as negatives above that. 2 to 100000."""
     replay_windows: int = 8
     """Past windows learned again with each sub-step; 0 switches replay off. 0 to 1024."""
     replay_targets: int = 8
@@ -97,7 +97,7 @@ class SequenceConfig:
         _expect("sequence.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
         _expect("sequence.clip_norm", self.clip_norm, self.clip_norm > 0, "> 0")
         _expect("sequence.max_full_softmax_items", self.max_full_softmax_items, self.max_full_softmax_items > 0, ">= 1")
-        _expect_range("sequence.num_negatives", self.num_negatives, 1, 100_000)
+        _expect_range("sequence.num_negatives", self.num_negatives, 2, 100_000)
         _expect_range("sequence.replay_windows", self.replay_windows, 0, 1024)
         _expect_range("sequence.replay_targets", self.replay_targets, 1, 200)
         _expect_range("sequence.replay_context", self.replay_context, 1, 1000)
