@@ -1,5 +1,6 @@
 """Events leave for Kafka: keyed by user, by an idempotent producer, so that a retry repeats and reorders nothing."""
 
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,8 @@ __all__ = ["EventSender"]
 
 class EventSender:
     """Sends events to one topic. Use it as a context manager: leaving it waits for the last acknowledgement.
+
+    Threads may share one.
 
     The record's timestamp is the time of sending and never the event's: Kafka deletes by record timestamp, and a
     replay of last year's events would be gone before it is read.
@@ -34,6 +37,7 @@ class EventSender:
         self.num_sent = 0
         self.num_bytes = 0
         self._limits = limits
+        self._lock = threading.Lock()
         self._producer = EventProducer(kafka or KafkaSettings(), topic, role="producer")
 
     def send(self, event: Event) -> None:
@@ -48,8 +52,9 @@ class EventSender:
     def send_record(self, record: OutgoingRecord) -> None:
         """Queue a record as it is, for those who encode themselves. What is no event ends in the dead letters."""
         self._producer.send(record.key, record.value)
-        self.num_sent += 1
-        self.num_bytes += len(record.value)
+        with self._lock:
+            self.num_sent += 1
+            self.num_bytes += len(record.value)
 
     @property
     def num_delivered(self) -> int:
