@@ -48,7 +48,7 @@ def test_the_sliding_window_forgets_and_the_overall_mean_does_not() -> None:
     quality.update(step([1.0] * 10))
     quality.update(step([9.0] * 10))
 
-    assert quality.read()["model"]["hit_ratio"] == (0.0, 0.5)
+    assert quality.read()["model"]["hit_ratio"] == pytest.approx((0.0, 0.5))
     assert quality.num_evaluated == 20
 
 

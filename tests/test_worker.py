@@ -1,0 +1,303 @@
+"""The worker as a process of its own on a real broker: killed, stopped, fenced, restarted, and refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream.kafka import EventProducer, TopicReader, ensure_topics
+from stream.records import Record
+from stream.schema import JournalEntry, Recommendation
+from stream.settings import Settings
+from tests.contracts.test_transports import kafka_settings, read_all
+from tests.stream.events import event_bytes
+
+pytestmark = pytest.mark.broker
+
+DEADLINE_SECONDS = 90.0
+NUM_EVENTS = 2_000
+
+
+class WorkerProcess:
+    """`millstream run` with small batches on a broker of the tests."""
+
+    def __init__(self, settings: Settings, log: Path, **overrides: Any) -> None:
+        command = [sys.executable, "-m", "millstream", "run", "--set", "metrics.port=0", "--set", "log.level=DEBUG"]
+        chosen = {
+            **{
+                f"topics.{name}": getattr(settings.topics, name)
+                for name in settings.topics.model_dump()
+                if name in TOPICS
+            },
+            "kafka.bootstrap_servers": settings.kafka.bootstrap_servers,
+            "worker.group_id": settings.worker.group_id,
+            "worker.transactional_id": settings.worker.transactional_id,
+            "batching.max_events": 40,
+            "model.k": 5,
+            **overrides,
+        }
+        for name, value in chosen.items():
+            command += ["--set", f"{name}={value}"]
+        self.log = log
+        self._output = log.open("wb")
+        self.process = subprocess.Popen(command, stdout=self._output, stderr=subprocess.STDOUT)
+
+    def text(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def wait(self) -> int:
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._output.close()
+
+
+TOPICS = ("events", "items", "recommendations", "dead_letters", "journal")
+
+
+@pytest.fixture
+def settings(broker: Any) -> Settings:
+    settings = kafka_settings(broker)
+    settings = settings.model_copy(update={"topics": settings.topics.model_copy(update={"partitions": 3})})
+    ensure_topics(settings)
+    return settings
+
+
+@pytest.fixture
+def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    started: list[WorkerProcess] = []
+
+    def start(**overrides: Any) -> WorkerProcess:
+        started.append(WorkerProcess(settings, tmp_path / f"worker-{len(started)}.log", **overrides))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.end()
+
+
+def produce(settings: Settings, first: int, last: int) -> None:
+    with EventProducer(settings.kafka, settings.topics.events) as producer:
+        for number in range(first, last):
+            user = f"u{number % 97}"
+            value = event_bytes(user, f"i{number * 7 % 53}", "click") if number % 50 else b"bad"
+            producer.send(user.encode(), value)
+
+
+def read(settings: Settings, topic: str) -> list[Record]:
+    with TopicReader(settings.kafka, topic) as reader:
+        return read_all(reader)
+
+
+def journal(settings: Settings) -> list[JournalEntry]:
+    return [
+        msgspec.json.decode(record.value, type=JournalEntry)
+        for record in read(settings, settings.topics.journal)
+        if record.value is not None
+    ]
+
+
+def until(holds: Callable[[], bool], worker: WorkerProcess) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert worker.process.poll() is None, f"the worker ended early:\n{worker.text()}"
+        assert time.monotonic() < deadline, f"not in {DEADLINE_SECONDS} s:\n{worker.text()}"
+        time.sleep(0.05)
+
+
+def num_read(settings: Settings) -> int:
+    entries = journal(settings)
+    return sum(entries[-1].positions.values()) if entries else 0
+
+
+def assert_every_event_is_accounted_for_once(settings: Settings, num_events: int) -> None:
+    entries = journal(settings)
+    assert [entry.epoch for entry in entries] == list(range(1, len(entries) + 1))
+    next_offset = Counter[str]()
+    for entry in entries:
+        for partition, span in entry.partitions.items():
+            assert span.first == next_offset[partition], "a record was skipped or read twice"
+            next_offset[partition] = span.next
+    assert sum(next_offset.values()) == num_events
+    totals = Counter[str]()
+    for entry in entries:
+        totals.update(entry.counts)
+    assert totals["learned"] + totals["dead_letters"] == num_events
+    assert len(read(settings, settings.topics.dead_letters)) == totals["dead_letters"] == num_events // 50
+
+    lists = Counter[int]()
+    seen: set[tuple[int, str]] = set()
+    for record in read(settings, settings.topics.recommendations):
+        assert record.value is not None
+        published = msgspec.json.decode(record.value, type=Recommendation)
+        assert (published.epoch, published.user) not in seen, "a list was published twice"
+        seen.add((published.epoch, published.user))
+        lists[published.epoch] += 1
+    assert lists == {entry.epoch: entry.counts["lists"] for entry in entries if entry.counts["lists"]}
+
+
+def test_a_worker_killed_in_mid_stream_again_and_again_loses_and_repeats_nothing(
+    settings: Settings, start: Callable[..., WorkerProcess]
+) -> None:
+    produce(settings, 0, NUM_EVENTS)
+    worker = start()
+    for share in (0.2, 0.5):
+        until(lambda share=share: num_read(settings) > share * NUM_EVENTS, worker)  # type: ignore[misc]
+        worker.process.send_signal(signal.SIGKILL)
+        worker.wait()
+        assert num_read(settings) < NUM_EVENTS
+        worker = start()
+    until(lambda: num_read(settings) == NUM_EVENTS, worker)
+
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert "model_starts_cold" in worker.text()
+    assert_every_event_is_accounted_for_once(settings, NUM_EVENTS)
+    assert [entry.cold_start for entry in journal(settings)].count(True) == 3
+
+
+def test_a_second_worker_takes_over_and_the_first_ends_with_its_own_exit_code(
+    settings: Settings, start: Callable[..., WorkerProcess]
+) -> None:
+    produce(settings, 0, 200)
+    first = start()
+    until(lambda: num_read(settings) == 200, first)
+    second = start()
+    until(lambda: "worker_started" in second.text(), second)
+
+    produce(settings, 200, 400)
+
+    until(lambda: num_read(settings) == 400, second)
+    assert first.wait() == 5
+    assert "took over" in first.text()
+    second.process.send_signal(signal.SIGTERM)
+    assert second.wait() == 0
+    assert_every_event_is_accounted_for_once(settings, 400)
+
+
+def test_a_stopped_and_continued_worker_that_was_replaced_publishes_nothing_more(
+    settings: Settings, start: Callable[..., WorkerProcess]
+) -> None:
+    produce(settings, 0, NUM_EVENTS)
+    zombie = start()
+    until(lambda: num_read(settings) > 0, zombie)
+    zombie.process.send_signal(signal.SIGSTOP)
+    heir = start()
+    until(lambda: num_read(settings) == NUM_EVENTS, heir)
+
+    zombie.process.send_signal(signal.SIGCONT)
+
+    assert zombie.wait() == 5, zombie.text()
+    heir.process.send_signal(signal.SIGINT)
+    assert heir.wait() == 0
+    assert_every_event_is_accounted_for_once(settings, NUM_EVENTS)
+
+
+def test_a_clean_stop_leaves_nothing_to_repeat(settings: Settings, start: Callable[..., WorkerProcess]) -> None:
+    produce(settings, 0, 500)
+    worker = start()
+    until(lambda: num_read(settings) > 0, worker)
+
+    worker.process.send_signal(signal.SIGTERM)
+
+    assert worker.wait() == 0
+    assert "worker_stopped" in worker.text()
+    before = num_read(settings)
+    again = start()
+    until(lambda: num_read(settings) == 500, again)
+    again.process.send_signal(signal.SIGTERM)
+    assert again.wait() == 0
+    assert before <= 500
+    assert_every_event_is_accounted_for_once(settings, 500)
+
+
+def test_a_worker_shows_its_state_while_it_runs(settings: Settings, start: Callable[..., WorkerProcess]) -> None:
+    produce(settings, 0, 300)
+    worker = start(**{"log.format": "json"})
+    until(lambda: num_read(settings) == 300, worker)
+    started = next(line for line in map(json.loads, worker.text().splitlines()) if line["event"] == "worker_started")
+
+    def scraped() -> str:
+        with urllib.request.urlopen(started["metrics"], timeout=5) as answer:
+            return str(answer.read().decode())
+
+    until(lambda: 'millstream_consumer_lag_records{partition="2"} 0.0' in scraped(), worker)
+    text = scraped()
+    assert 'millstream_events_total{outcome="learned",type="click"} 294.0' in text
+    assert 'millstream_dead_letters_total{code="not_json"} 6.0' in text
+    assert "millstream_users 97.0" in text
+    assert "millstream_ready 1.0" in text
+    assert f"millstream_epoch {len(journal(settings))}.0" in text
+    with urllib.request.urlopen(started["metrics"].replace("metrics", "readyz"), timeout=5) as answer:
+        assert answer.status == 200
+
+
+def test_records_of_aborted_transactions_are_never_learned(
+    settings: Settings, start: Callable[..., WorkerProcess]
+) -> None:
+    from kafka import KafkaProducer
+
+    upstream = KafkaProducer(
+        bootstrap_servers=settings.kafka.bootstrap_servers, transactional_id=f"{settings.worker.group_id}-upstream"
+    )
+    upstream.init_transactions()
+    for user, ends in (("ana", "commit"), ("mallory", "abort"), ("ben", "commit")):
+        upstream.begin_transaction()
+        upstream.send(settings.topics.events, key=user.encode(), value=event_bytes(user, "a", "click"))
+        upstream.flush()
+        getattr(upstream, f"{ends}_transaction")()
+    upstream.close()
+
+    worker = start()
+    until(lambda: sum(entry.counts["learned"] for entry in journal(settings)) == 2, worker)
+    worker.process.send_signal(signal.SIGTERM)
+
+    assert worker.wait() == 0
+    assert {record.key for record in read(settings, settings.topics.recommendations)} == {b"ana", b"ben"}
+
+
+def test_missing_topics_refuse_the_start_with_the_command_to_type(broker: Any, tmp_path: Path) -> None:
+    settings = kafka_settings(broker)
+    worker = WorkerProcess(settings, tmp_path / "refused.log")
+
+    assert worker.wait() == 4
+    assert "millstream topics create" in worker.text()
+    assert settings.topics.events in worker.text().replace("\n", "")
+    worker.end()
+
+
+def test_a_broker_that_is_not_there_ends_the_worker_with_its_own_exit_code(broker: Any, tmp_path: Path) -> None:
+    settings = kafka_settings(broker)
+    worker = WorkerProcess(
+        settings,
+        tmp_path / "unreachable.log",
+        **{"kafka.bootstrap_servers": "127.0.0.1:1", "kafka.bootstrap_timeout_ms": 500},
+    )
+
+    assert worker.wait() == 7
+    assert "bootstrap_servers" in worker.text()
+    worker.end()
+
+
+def test_a_wrong_setting_ends_the_worker_before_anything_starts(tmp_path: Path) -> None:
+    environment = {**os.environ, "MILLSTREAM_BATCHING_MAX_EVENT": "3"}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "millstream", "run"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 3
+    assert "MILLSTREAM_BATCHING_MAX_EVENTS" in ended.stderr
