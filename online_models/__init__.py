@@ -6,6 +6,7 @@ from online_models.config import (
     FusionConfig,
     LearnerConfig,
     PopularityConfig,
+    RecencyConfig,
     SequenceConfig,
     TransitionsConfig,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "OnlineLearner",
     "PartitionedIndex",
     "PopularityConfig",
+    "RecencyConfig",
     "SequenceConfig",
     "ShapeError",
     "StepReport",

@@ -10,6 +10,7 @@ __all__ = [
     "FusionConfig",
     "LearnerConfig",
     "PopularityConfig",
+    "RecencyConfig",
     "SequenceConfig",
     "TransitionsConfig",
 ]
@@ -47,6 +48,17 @@ class TransitionsConfig:
         _expect("transitions.half_life_events", self.half_life_events, self.half_life_events > 0, "> 0")
         _expect_range("transitions.popularity_power", self.popularity_power, 0, 1)
         _expect_range("transitions.num_slots", self.num_slots, 1, 4096)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecencyConfig:
+    """The user's own history as a scorer."""
+
+    position_decay: float = 0.8
+    """Worth of the item before, against the newest. More than 0, at most 1."""
+
+    def __post_init__(self) -> None:
+        _expect("recency.position_decay", self.position_decay, 0 < self.position_decay <= 1, "in (0, 1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +147,9 @@ class LearnerConfig:
     """auto, cpu or cuda."""
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
+    successors: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(num_recent=1))
+    """A second transition memory, of what came right after the newest item."""
+    recency: RecencyConfig = field(default_factory=RecencyConfig)
     mf: FactorizationConfig = field(default_factory=FactorizationConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)

@@ -10,7 +10,14 @@ from online_models.optimizers import Adam
 
 __all__ = ["FIRST_WEIGHTS", "Fusion", "Mixture"]
 
-FIRST_WEIGHTS = {"sequence": 0.5, "mf": 0.1, "transitions": 0.7, "popularity": 0.3}
+FIRST_WEIGHTS = {
+    "sequence": 0.5,
+    "mf": 0.1,
+    "transitions": 0.7,
+    "successors": 0.2,
+    "recency": 0.1,
+    "popularity": 0.3,
+}
 """Trust before anything was learned."""
 
 

@@ -8,6 +8,7 @@ from online_models.config import LearnerConfig
 from online_models.errors import ConfigError
 from online_models.factorization import MatrixFactorization
 from online_models.popularity import Popularity
+from online_models.recency import Recency
 from online_models.scorer import Scorer
 from online_models.sequence import SequenceScorer
 from online_models.transitions import Transitions
@@ -16,7 +17,9 @@ __all__ = ["BASELINES", "CHANNELS", "SCORERS", "make_scorers"]
 
 SCORERS: Mapping[str, Callable[[LearnerConfig, torch.device], Scorer]] = {
     "popularity": Popularity,
-    "transitions": Transitions,
+    "transitions": lambda config, device: Transitions("transitions", config.transitions, device),
+    "successors": lambda config, device: Transitions("successors", config.successors, device),
+    "recency": lambda config, device: Recency(config.recency, config.history_length, device),
     "mf": MatrixFactorization,
     "sequence": SequenceScorer,
 }
@@ -24,8 +27,10 @@ SCORERS: Mapping[str, Callable[[LearnerConfig, torch.device], Scorer]] = {
 CHANNELS: Mapping[str, tuple[str, ...]] = {
     "popularity": ("popularity",),
     "transitions": ("transitions", "popularity"),
+    "successors": ("successors", "popularity"),
+    "recency": ("recency", "popularity"),
     "mf": ("mf", "transitions", "popularity"),
-    "sequence": ("sequence", "transitions", "popularity"),
+    "sequence": ("sequence", "transitions", "successors", "recency", "popularity"),
 }
 """Which scorers the model mixes, by the name of the one that leads."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from online_models.batch import NO_ROW
-from online_models.config import LearnerConfig
+from online_models.config import TransitionsConfig
 from online_models.decay import DecayingScale
 from online_models.history import Context, SubStep
 from online_models.tables import allocated_rows, grow_table
@@ -31,8 +31,9 @@ class Transitions:
     the number of events and the memory is bounded per item.
     """
 
-    def __init__(self, config: LearnerConfig, device: torch.device) -> None:
-        self.config = config.transitions
+    def __init__(self, name: str, config: TransitionsConfig, device: torch.device) -> None:
+        self.name = name
+        self.config = config
         self.scale = DecayingScale(self.config.half_life_events)
         num_slots = self.config.num_slots
         self.neighbours = torch.full((0, num_slots), NO_ROW, dtype=torch.int32, device=device)
@@ -122,7 +123,7 @@ class Transitions:
 
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries by name."""
-        return {"transitions.items": (self.num_used, len(self.counts))}
+        return {f"{self.name}.items": (self.num_used, len(self.counts))}
 
     def _sources(self, context: Context) -> Tensor:
         rows = context.item_rows[:, : self.config.num_recent]

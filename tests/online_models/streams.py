@@ -42,6 +42,7 @@ def small_config(scorer: str = "sequence", **changes: object) -> LearnerConfig:
         "history_length": 8,
         "sequence": SequenceConfig(width=16, state_width=16, replay_windows=4, replay_targets=4, replay_context=4),
         "transitions": TransitionsConfig(num_slots=16),
+        "successors": TransitionsConfig(num_recent=1, num_slots=16),
         "mf": FactorizationConfig(width=8, num_negatives=8),
     }
     return LearnerConfig(**{**settings, **changes})  # type: ignore[arg-type]

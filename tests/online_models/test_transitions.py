@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from online_models import NO_ROW, Batch, TransitionsConfig
 from online_models.history import Histories
 from online_models.transitions import Transitions
-from tests.online_models.streams import NONE, events, small_config
+from tests.online_models.streams import NONE, events
 
 NUM_ITEMS = 12
 PLAIN = TransitionsConfig(num_recent=3, position_decay=0.5, half_life_events=1e9, popularity_power=0.0, num_slots=16)
 
 
 def memory(config: TransitionsConfig = PLAIN) -> Transitions:
-    scorer = Transitions(small_config(transitions=config), torch.device("cpu"))
+    scorer = Transitions("transitions", config, torch.device("cpu"))
     scorer.grow(4, NUM_ITEMS)
     return scorer
 
