@@ -1,14 +1,16 @@
 """`millstream demo`: everything on this machine, broker included, on a real purchase stream."""
 
 import contextlib
+import io
 import json
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from millstream.demo.report import make_report
@@ -24,6 +26,7 @@ __all__ = ["demo"]
 
 LINE_SECONDS = 2.0
 """How often a line is printed when there is no live view."""
+PICTURE_COLUMNS = 118
 
 
 def demo(
@@ -37,6 +40,7 @@ def demo(
     ] = "online-retail",
     no_view: Annotated[bool, typer.Option("--no-view", help="Plain lines instead of the live view.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what was measured to this JSON file.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Save the last view as an SVG picture.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     device: DeviceOption = None,
@@ -48,7 +52,8 @@ def demo(
     overrides = [*(set_ or []), *([f"model.device={device}"] if device else [])]
     settings = settings_from(config, overrides)
     pacer, limit = _pacer(rate, speed), events or None
-    _check_writable(report)
+    _check_writable("--report", report)
+    _check_writable("--picture", picture)
     data = dataset(dataset_name)
     console = Console(stderr=True)
     with DemoSession(settings, config, overrides) as session:
@@ -58,11 +63,14 @@ def demo(
             "Ctrl-C ends[/]"
         )
         start = time.monotonic()
-        show = _PlainLines(console) if no_view or not sys.stdout.isatty() else _LiveView(data.titles(), limit)
+        view = DemoView(data.titles(), limit)
+        show = _PlainLines(console) if no_view or not sys.stdout.isatty() else _LiveView(view)
         with show:
             replay, watcher = session.replay(data, pacer, limit, show.tick)
         assert session.newest_scrape is not None
         measured = make_report(replay, watcher, session.newest_scrape, session.last_commit_seconds(start))
+        if picture is not None:
+            _save_picture(view.render(replay, watcher, session.newest_scrape), picture)
     _finish(measured, report, console)
 
 
@@ -77,9 +85,16 @@ def _pacer(rate: str, speed: float | None) -> Pacer:
         raise ConfigError(f"--rate: expected a number of events a second or 'max', got {rate}") from None
 
 
-def _check_writable(report: Path | None) -> None:
-    if report is not None and not report.parent.is_dir():
-        raise ConfigError(f"--report {report}: the folder {report.parent} does not exist")
+def _check_writable(flag: str, file: Path | None) -> None:
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"{flag} {file}: the folder {file.parent} does not exist")
+
+
+def _save_picture(view: RenderableType, file: Path) -> None:
+    canvas = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True)
+    canvas.print(view)
+    svg = re.sub(r"@font-face \{.*?\}\n", "", canvas.export_svg(title="millstream demo"), flags=re.DOTALL)
+    file.write_text(svg, encoding="utf-8")  # without the fonts that a reader's browser would fetch from elsewhere
 
 
 def _finish(measured: dict[str, Any], report: Path | None, console: Console) -> None:
@@ -124,8 +139,8 @@ class _PlainLines(contextlib.AbstractContextManager["_PlainLines"]):
 
 
 class _LiveView(contextlib.AbstractContextManager["_LiveView"]):
-    def __init__(self, titles: dict[str, str], num_events: int | None) -> None:
-        self._view = DemoView(titles, num_events)
+    def __init__(self, view: DemoView) -> None:
+        self._view = view
         self._live = Live(console=Console(), refresh_per_second=4)
 
     def tick(self, replay: Replay, watcher: ListWatcher, scrape: Scrape) -> None:

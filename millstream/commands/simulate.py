@@ -49,9 +49,10 @@ def simulate(
     To Kafka the events carry the time of now. With --out they start on 1 January 2026, and the same options give the
     same bytes.
     """
+    events_per_second = parse_rate(rate)
     simulation = SimulationConfig(
         shop=ShopConfig(num_users=users, num_items=items, seed=seed),
-        rate=parse_rate(rate) or DEFAULT_RATE,
+        rate=DEFAULT_RATE if events_per_second is None else events_per_second,
         start_ms=FIXED_START_MS if out else int(time.time() * 1000),
         burst_every_seconds=120.0 if bursts else 0.0,
         bad_ratio=bad_ratio,
@@ -60,8 +61,9 @@ def simulate(
     )
     records = islice(simulated_records(simulation), events)
     if out is None:
-        pacer_speed = None if rate == "max" else 1.0
-        _send(settings_from(config, set_, bootstrap_servers), records, pacer_speed, events)
+        # Paced by event time, so that a burst is a burst.
+        speed = None if events_per_second is None else 1.0
+        _send(settings_from(config, set_, bootstrap_servers), records, speed, events)
     elif out != "-" and events is None:
         raise ConfigError(f"--out {out}: say how many with --events N, or the file would grow for ever")
     else:

@@ -83,16 +83,19 @@ class DemoView:
             self._shown, self._shown_at = watcher.newest, now
         if self._shown is None:
             return Panel("waiting for the first list", title="a user's list", title_align="left")
-        table = Table.grid(padding=(0, 1))
+        table = Table.grid(expand=True, padding=(0, 1))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, ratio=5)
+        table.add_column(no_wrap=True, ratio=4)
         for event in replay.newest_of(self._shown.user)[:3]:
             table.add_row(Text(event.type, style="green"), Text(self._title(event.item)), "")
         table.add_row("", "", "")
         for position, ranked in enumerate(self._shown.items[:NUM_SHOWN], 1):
-            because = f"because of {self._title(ranked.reason)}" if ranked.reason else ""
+            because = f"← {self._title(ranked.reason)}" if ranked.reason else ""
             table.add_row(
                 Text(f"{position:>2}", style="cyan"), Text(self._title(ranked.item)), Text(because, style="dim")
             )
-        title = f"user {self._shown.user}: just now, and the list after it"
+        title = f"user {self._shown.user}: just now, and the list after it (← because of)"
         return Panel(table, title=Text(title), title_align="left")
 
     def _title(self, item: str) -> str:

@@ -1,0 +1,121 @@
+"""The demo as a user starts it: everything on one machine, a report at the end, and nothing left behind."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from millstream.commands.demo import demo
+from stream.errors import ConfigError
+
+DEADLINE_SECONDS = 120.0
+COMMAND = [sys.executable, "-m", "millstream", "demo", "--no-view"]
+
+pytestmark = pytest.mark.usefixtures("broker")  # skipped where the embedded broker is not installed
+
+
+def children_of(pid: int) -> set[int]:
+    """Return all living descendants of a process, from /proc."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            parents[int(stat.parent.name)] = int(fields[1])
+    found, more = set[int](), {pid}
+    while more:
+        more = {child for child, parent in parents.items() if parent in more} - found
+        found |= more
+    return found
+
+
+def running(pids: set[int]) -> set[int]:
+    living = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            living.add(pid)
+    return living
+
+
+def test_the_report_accounts_for_every_event_and_the_model_beats_popularity(tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+
+    ended = subprocess.run(
+        [*COMMAND, "--events", "3000", "--rate", "max", "--report", str(report)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    measured = json.loads(report.read_text())
+    assert measured["events_in"] == 3000
+    assert measured["events_learned"] + measured["dead_letters"] == 3000
+    assert measured["lists_published"] == measured["lists_seen"] > 0
+    assert set(measured["stage_seconds"]) == {"poll", "decode", "evaluate", "learn", "rank", "publish", "commit"}
+    assert all(seconds > 0 for seconds in measured["stage_seconds"].values())
+    assert 0 < measured["freshness_seconds"]["p50"] <= measured["freshness_seconds"]["p99"]
+    quality = measured["quality"]
+    assert set(quality) == {"model", "transitions", "popularity"}
+    for metric in ("hr_at_10", "ndcg_at_10"):
+        assert quality["model"][metric] > quality["popularity"][metric] > 0
+    assert measured["versions"]["kafka_python"] == "3.0.12"
+    assert measured["device"] in ("cpu", "cuda")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see every process")
+def test_a_killed_demo_leaves_no_process_behind() -> None:
+    parent = subprocess.Popen([*COMMAND, "--rate", "50"], stderr=subprocess.PIPE, text=True)
+    assert parent.stderr is not None
+    for line in parent.stderr:
+        if "sent" in line:
+            break
+    children = children_of(parent.pid)
+    assert len(children) >= 4  # broker, worker, and a guard for each
+
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while running(children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    assert running(children) == set()
+    parent.stderr.close()
+
+
+def test_ctrl_c_sends_no_more_learns_what_was_sent_and_reports(tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    demo = subprocess.Popen([*COMMAND, "--rate", "100", "--report", str(report)], stderr=subprocess.PIPE, text=True)
+    assert demo.stderr is not None
+    for line in demo.stderr:
+        if "learned" in line and "learned 0" not in line:
+            break
+
+    demo.send_signal(signal.SIGINT)
+    demo.stderr.read()
+
+    assert demo.wait(DEADLINE_SECONDS) == 0
+    measured = json.loads(report.read_text())
+    assert 0 < measured["events_in"] == measured["events_learned"] < 30_000
+    demo.stderr.close()
+
+
+def test_bad_options_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--rate: expected a number"):
+        demo(rate="fast")
+    with pytest.raises(ConfigError, match="does not exist"):
+        demo(report=tmp_path / "nowhere" / "r.json")
+    with pytest.raises(ConfigError, match="no such file"):
+        demo(dataset_name="nowhere.parquet")
+    assert list(tmp_path.iterdir()) == []
