@@ -22,6 +22,8 @@ OPEN_SESSIONS = 20
 """Visitors that are in the shop at the same time; their events are interleaved."""
 MEAN_SESSION_EVENTS = 6
 LATEST_SECONDS = 600.0
+MOST_WAITING = 100
+"""Events waiting to be sent a second time."""
 CLICKS_TO = (("click", 0.62), ("view", 0.80), ("cart", 0.92), ("like", 0.95), ("dislike", 0.97), ("purchase", 1.0))
 """Type after a click or at the start of a session, with cumulative shares."""
 CART_TO_PURCHASE_RATIO = 0.5
@@ -79,7 +81,7 @@ def simulated_records(config: SimulationConfig) -> Iterator[OutgoingRecord]:
         yield record
         if rng.random() < config.duplicate_ratio:
             repeated.append(record)
-        if repeated and rng.random() < 0.2:
+        if repeated and (len(repeated) > MOST_WAITING or rng.random() < 0.2):
             yield repeated.pop(0)._replace(due_ms=due_ms)
 
 

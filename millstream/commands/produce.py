@@ -48,7 +48,7 @@ def produce(
     set_: SetOption = None,
     bootstrap_servers: BootstrapOption = None,
 ) -> None:
-    """Send a file of events to Kafka, keyed by user, each exactly once and in file order.
+    """Send a file of events to Kafka, keyed by user and in file order.
 
     Columns: user, item, ts, type, value, session, id and context.NAME; only user and item are needed (and --type when
     there is no column type). Ctrl-C waits for what was sent and says how much that was.

@@ -87,6 +87,13 @@ def test_duplicates_are_the_same_bytes_again() -> None:
     assert len(repeated) == pytest.approx(833, rel=0.15)
 
 
+def test_when_every_event_is_repeated_the_repetitions_keep_up() -> None:
+    values = Counter(record.value for record in taken(replace(QUIET, duplicate_ratio=1.0), 5_000))
+
+    # At any moment no more than a hundred and one wait for their second time.
+    assert sum(times == 1 for times in values.values()) <= 101
+
+
 def test_late_events_lie_up_to_ten_minutes_before_their_neighbours() -> None:
     records = taken(replace(QUIET, late_ratio=0.25), 4_000)
     delays = [(record.due_ms or 0) - (decode_event(record.value).ts or 0) for record in records]
@@ -166,6 +173,11 @@ def test_the_smallest_shop_works() -> None:
     config = SimulationConfig(shop=ShopConfig(num_users=1, num_items=1))
 
     assert {decode_event(record.value).item for record in taken(config, 20)} == {"item-0"}
+
+
+def test_a_rate_of_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"rate, burst_factor: expected above 0, got 0\.0"):
+        replace(QUIET, rate=0.0)
 
 
 @pytest.mark.parametrize("name", ["bad_ratio", "late_ratio", "duplicate_ratio"])
