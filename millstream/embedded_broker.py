@@ -112,9 +112,11 @@ class EmbeddedBroker:
         """Return False when the port was taken in the meantime."""
         folder = self._folder()
         arguments = ["start", "--only", "kafka", "--kafka-port", str(self.port), "--data-dir", str(folder)]
+        grace_seconds = EPHEMERAL_GRACE_SECONDS if self._temporary else STOP_GRACE_SECONDS
         with (folder / LOG_NAME).open("wb") as log:
-            grace_seconds = EPHEMERAL_GRACE_SECONDS if self._temporary else STOP_GRACE_SECONDS
-            self._process = GuardedProcess([str(binary), *arguments], stdout=log, grace_seconds=grace_seconds)
+            self._process = GuardedProcess(
+                [str(binary), *arguments], stdout=log, grace_seconds=grace_seconds, scratch_dir=self._temporary
+            )
         try:
             return self._await_answer(folder / LOG_NAME)
         except BaseException:

@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -28,13 +29,14 @@ GUARD_SCRIPT = """
 trap '' HUP INT TERM
 read -r child || exit 0
 read -r released && exit 0
-kill -s TERM -- "-$child" 2>/dev/null || exit 0
+kill -s TERM -- "-$child" 2>/dev/null
 tenths=0
 while [ "$tenths" -lt "$1" ] && kill -s 0 -- "-$child" 2>/dev/null; do
     sleep 0.1 2>/dev/null || sleep 1
     tenths=$((tenths + 1))
 done
 kill -s KILL -- "-$child" 2>/dev/null
+[ -z "$2" ] || rm -rf -- "$2"
 """
 
 REAP_POLL_SECONDS = 0.05
@@ -49,6 +51,7 @@ class GuardedProcess:
         stderr: the same for standard error.
         env: its environment; None: ours.
         grace_seconds: how long it may take to end after SIGTERM before it is killed.
+        scratch_dir: a folder of the command that the guard removes when this process dies. Otherwise it is ours.
     """
 
     def __init__(
@@ -59,11 +62,12 @@ class GuardedProcess:
         stderr: int | IO[bytes] = subprocess.STDOUT,
         env: Mapping[str, str] | None = None,
         grace_seconds: float = 10.0,
+        scratch_dir: Path | None = None,
     ) -> None:
         self._grace_seconds = grace_seconds
         read_end, self._write_end = os.pipe()
         try:
-            self._guard = _start_guard(read_end, grace_seconds)
+            self._guard = _start_guard(read_end, grace_seconds, scratch_dir)
             self._child = subprocess.Popen(
                 ["/bin/sh", "-c", CHILD_SCRIPT, "guarded", *command],
                 stdin=self._write_end,
@@ -143,9 +147,10 @@ class GuardedProcess:
         self.stop()
 
 
-def _start_guard(read_end: int, grace_seconds: float) -> "subprocess.Popen[bytes]":
+def _start_guard(read_end: int, grace_seconds: float, scratch_dir: Path | None) -> "subprocess.Popen[bytes]":
+    tenths, scratch = str(int(grace_seconds * 10)), "" if scratch_dir is None else str(scratch_dir.resolve())
     return subprocess.Popen(
-        ["/bin/sh", "-c", GUARD_SCRIPT, "millstream-guard", str(int(grace_seconds * 10))],
+        ["/bin/sh", "-c", GUARD_SCRIPT, "millstream-guard", tenths, scratch],
         stdin=read_end,
         stdout=subprocess.DEVNULL,  # it must not hold open the pipe that our own output goes to
         stderr=subprocess.DEVNULL,

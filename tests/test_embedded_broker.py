@@ -181,14 +181,20 @@ def test_a_started_broker_takes_and_gives_records(fresh: EmbeddedBroker) -> None
 @pytest.mark.broker
 @needs_broker
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_broker_and_guard_are_gone_seconds_after_the_parent_was_killed(how: signal.Signals) -> None:
+def test_broker_guard_and_folder_are_gone_seconds_after_the_parent_was_killed(
+    how: signal.Signals, tmp_path: Path
+) -> None:
     code = "from millstream.embedded_broker import EmbeddedBroker\nbroker = EmbeddedBroker()\nbroker.start()\n"
+    code += f"import pathlib; pathlib.Path({str(tmp_path / 'folder')!r}).write_text(str(broker._temporary))\n"
     parent, pids = run_parent(code + "print(broker.pid, broker.guard_pid, flush=True)", 2)
+    folder = Path((tmp_path / "folder").read_text())
+    assert (folder / "broker.log").exists()
 
     parent.send_signal(how)
     parent.wait()
 
     assert eventually(lambda: all(is_gone(pid) for pid in pids))
+    assert not folder.exists()
 
 
 @pytest.mark.broker
