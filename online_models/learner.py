@@ -180,15 +180,14 @@ class OnlineLearner:
         buckets = self._fusion.buckets(step.context.lengths[events])
         channels = [scores[name] for name in self._channels]
         mixed = self._fusion.mix(channels, buckets)
-        rows = {"model": mixed, **{name: scores[name] for name in BASELINES}}
-        ranks = {name: mid_ranks(table, targets, blocked) for name, table in rows.items()}
         right = mixed.gather(1, targets[:, None])[:, 0]
         mixture = Mixture(mixed, blocked)
         slopes = self._fusion.gradients(channels, mixture, targets)[is_known].cpu()
         losses = torch.where(is_known, (mixture.log_total - right).double(), torch.log(known.sum() + 1.0).double())
-        tops = {
-            name: exact_topk(table.masked_fill(blocked, -torch.inf), self.config.k)[0] for name, table in rows.items()
-        }
+        tables = {"model": mixture.scores}
+        tables |= {name: scores[name].masked_fill(blocked, -torch.inf) for name in BASELINES}
+        ranks = {name: mid_ranks(table, targets) for name, table in tables.items()}
+        tops = {name: exact_topk(table, self.config.k)[0] for name, table in tables.items()}
         evaluated = Evaluated(
             events=events,
             loss_nats=losses.cpu().numpy(),

@@ -56,20 +56,20 @@ class StepReport:
     learn_seconds: float
 
 
-def mid_ranks(scores: Tensor, targets: Tensor, blocked: Tensor) -> Tensor:
+def mid_ranks(scores: Tensor, targets: Tensor) -> Tensor:
     """Return the rank of each target among what may be listed, ties in the middle.
 
     Args:
-        scores: ``[E, I]`` float32.
+        scores: ``[E, I]`` float32, minus infinity for what may not be listed.
         targets: ``[E]`` int64.
-        blocked: ``[E, I]`` bool: what may not be listed; never the target.
 
     Returns:
         ``[E]`` float64: 1 + how many score higher + half of how many others score the same.
     """
     own = scores.gather(1, targets[:, None])
-    higher = ((scores > own) & ~blocked).sum(1)
-    equal = ((scores == own) & ~blocked).sum(1) - 1
+    # Counting in float32 is exact up to 16 million items and several times faster than summing booleans.
+    higher = (scores > own).float().sum(1)
+    equal = (scores == own).float().sum(1) - 1.0
     return 1.0 + higher.double() + equal.double() / 2.0
 
 

@@ -33,21 +33,35 @@ def exact_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     kept = min(k, num_items)
     block = max(1, _BLOCK_CELLS // num_items)
     for start in range(0, num_lists, block):
-        part = scores[start : start + block]
-        keys = torch.topk(_keys(part), kept, dim=1, sorted=True).values
-        found = num_items - 1 - (keys & ((1 << _ROW_BITS) - 1))
-        values = part.gather(1, found)
+        found, values = _topk_of_block(scores[start : start + block], kept)
         empty = ~(values > -torch.inf)
         rows[start : start + block, :kept] = found.masked_fill(empty, NO_ROW)
         best[start : start + block, :kept] = values.masked_fill(empty, -torch.inf)
     return rows, best
 
 
+def _topk_of_block(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return rows and scores of the ``k`` best; places beyond the candidates hold minus infinity."""
+    clean = torch.where(scores > -torch.inf, scores, -torch.inf)  # false for NaN
+    values, rows = torch.topk(clean, k, dim=1)
+    # torch breaks ties as it likes: fine inside a list, which is put in order here, but where the last
+    # score of a list is shared with items outside it, which of them are in must be decided by row.
+    order = torch.argsort(rows, dim=1)
+    values, rows = values.gather(1, order), rows.gather(1, order)
+    order = torch.argsort(values, dim=1, descending=True, stable=True)
+    values, rows = values.gather(1, order), rows.gather(1, order)
+    last = values[:, -1:]
+    undecided = torch.nonzero(((clean >= last).float().sum(1) > k) & (last[:, 0] > -torch.inf))[:, 0]
+    if len(undecided):
+        keys = torch.topk(_keys(clean[undecided]), k, dim=1).values
+        rows[undecided] = scores.shape[1] - 1 - (keys & ((1 << _ROW_BITS) - 1))
+        values[undecided] = clean[undecided].gather(1, rows[undecided])
+    return rows, values
+
+
 def _keys(scores: Tensor) -> Tensor:
     """Return ``[R, I]`` int64 that order like (score, -row) and are all different within a list."""
-    clean = torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    clean = clean + 0.0  # minus zero equals zero, so it must have zero's bits
-    bits = clean.view(torch.int32)
+    bits = (scores + 0.0).view(torch.int32)  # minus zero equals zero, so it must have zero's bits
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as integers, IEEE floats now sort as numbers
     row_keys = torch.arange(scores.shape[1] - 1, -1, -1, dtype=torch.int64, device=scores.device)
     return (ordered.to(torch.int64) << _ROW_BITS) | row_keys
