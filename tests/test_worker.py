@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,6 +244,42 @@ def test_a_worker_shows_its_state_while_it_runs(settings: Settings, start: Calla
     assert f"millstream_epoch {len(journal(settings))}.0" in text
     with urllib.request.urlopen(started["metrics"].replace("metrics", "readyz"), timeout=5) as answer:
         assert answer.status == 200
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus")
+def test_promtool_finds_nothing_to_complain_about_on_a_live_worker(
+    settings: Settings, start: Callable[..., WorkerProcess]
+) -> None:
+    produce(settings, 0, 300)
+    worker = start(**{"log.format": "json"})
+    until(lambda: num_read(settings) == 300, worker)
+    started = next(line for line in map(json.loads, worker.text().splitlines()) if line["event"] == "worker_started")
+    with urllib.request.urlopen(started["metrics"], timeout=5) as answer:
+        exposition = answer.read()
+
+    checked = subprocess.run(["promtool", "check", "metrics"], input=exposition, capture_output=True, check=False)
+
+    assert b"millstream_lists_published_total" in exposition
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_what_was_open_is_repeated_by_the_next_worker(
+    settings: Settings, start: Callable[..., WorkerProcess]
+) -> None:
+    produce(settings, 0, NUM_EVENTS)
+    worker = start(**{"batching.max_events": 1000})
+    until(lambda: "worker_started" in worker.text(), worker)
+
+    worker.process.send_signal(signal.SIGINT)
+    until(lambda: "stopping" in worker.text(), worker)
+    worker.process.send_signal(signal.SIGINT)
+
+    assert worker.wait() == 130, worker.text()
+    heir = start()
+    until(lambda: num_read(settings) == NUM_EVENTS, heir)
+    heir.process.send_signal(signal.SIGTERM)
+    assert heir.wait() == 0
+    assert_every_event_is_accounted_for_once(settings, NUM_EVENTS)
 
 
 def test_records_of_aborted_transactions_are_never_learned(

@@ -145,7 +145,10 @@ class KafkaTransport:
         deadline = self._settings.worker.commit_deadline_seconds
         try:
             self._deadline.run(lambda: self._transaction(records, offsets), deadline)
-        except (Exception, KeyboardInterrupt) as error:
+        except KeyboardInterrupt:
+            self._broken = True  # somebody wants to leave at once: the next worker rolls the transaction back
+            raise
+        except Exception as error:
             self._broken = True  # guard 3: offsets of a failed transaction leak into the producer's next one
             self._abort()
             raise self._doubt(error) from error

@@ -85,6 +85,19 @@ def test_a_record_that_was_not_written_rolls_the_whole_batch_back(
     assert_nothing_happened(settings)
 
 
+def test_a_failed_transaction_is_aborted_at_once_and_does_not_hold_up_the_readers(
+    settings: Settings, transport: KafkaTransport
+) -> None:
+    transport._producer = Sabotaged(transport._producer, commit_transaction=lambda: 1 / 0)
+    with pytest.raises(TransactionInDoubt, match="ZeroDivisionError"):
+        transport.commit(out(settings, b"rolled back"), {0: 1})
+
+    with EventProducer(settings.kafka, settings.topics.recommendations) as another:
+        another.send(b"k0", b"after it")
+
+    assert published(settings) == [b"after it"]
+
+
 def test_a_commit_that_never_answers_ends_at_the_deadline(settings: Settings) -> None:
     hurried = settings.model_copy(
         update={"worker": settings.worker.model_copy(update={"commit_deadline_seconds": 0.5})}
