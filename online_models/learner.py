@@ -73,21 +73,12 @@ class OnlineLearner:
         self._reset(batch.reset_user_rows, batch.reset_item_rows)
         batch = replace(batch, weights=batch.weights.clip(-MAX_WEIGHT, MAX_WEIGHT))
         parts: list[Evaluated] = []
-        counts = np.zeros(3, np.int64)
-        seconds = np.zeros(2)
+        counts, seconds = np.zeros(3, np.int64), np.zeros(2)
         for start in range(0, len(batch), self.config.sub_step_events):
             part = batch.part(start, start + self.config.sub_step_events)
-            begun = self._clock()
-            self._grow(int(part.user_rows.max()) + 1, int(part.item_rows.max()) + 1)
-            step = self._histories.plan(part)
-            owned = self._owned_before(step)
-            has_already = owned.gather(1, self._to(part.item_rows)[:, None])[:, 0].cpu().numpy()
-            repeats = (part.weights > 0) & has_already
-            evaluated, slopes = self._evaluate(step, owned, np.flatnonzero((part.weights > 0) & ~has_already))
-            scored = self._clock()
-            num_skipped = self._learn(step, has_already, *slopes)
-            seconds += (scored - begun, self._clock() - scored)
-            counts += (step.is_late.sum(), repeats.sum(), num_skipped)
+            evaluated, part_counts, part_seconds = self._sub_step(part)
+            counts += part_counts
+            seconds += part_seconds
             parts.append(replace(evaluated, events=evaluated.events + start))
         joined = join_evaluated(parts, ("model", *BASELINES), self.config.k)
         num_late, num_repeats, num_skipped = counts.tolist()
@@ -143,6 +134,20 @@ class OnlineLearner:
     def fusion_weights(self) -> dict[str, float]:
         """Return the mean trust in each channel."""
         return self._fusion.mean_weights()
+
+    def _sub_step(self, part: Batch) -> tuple[Evaluated, tuple[int, int, int], tuple[float, float]]:
+        """Evaluate, then learn; return how late, repeated and skipped ones were counted, and both durations."""
+        begun = self._clock()
+        self._grow(int(part.user_rows.max()) + 1, int(part.item_rows.max()) + 1)
+        step = self._histories.plan(part)
+        owned = self._owned_before(step)
+        has_already = owned.gather(1, self._to(part.item_rows)[:, None])[:, 0].cpu().numpy()
+        is_positive = part.weights > 0
+        evaluated, slopes = self._evaluate(step, owned, np.flatnonzero(is_positive & ~has_already))
+        scored = self._clock()
+        num_skipped = self._learn(step, has_already, *slopes)
+        counts = (int(step.is_late.sum()), int((is_positive & has_already).sum()), num_skipped)
+        return evaluated, counts, (scored - begun, self._clock() - scored)
 
     def _reset(self, user_rows: Int64, item_rows: Int64) -> None:
         # What lies beyond the tables was never used, so there is nothing to forget.

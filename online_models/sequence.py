@@ -210,7 +210,8 @@ class SequenceScorer:
         """Keep each moved user's state before his now newest event, and log the events for replay."""
         counts = (step.advancing >= 0).sum(axis=1)
         moved = np.flatnonzero(counts)
-        self.states[self._to(step.users[moved])] = hidden[self._to(moved), self._to(counts[moved] - 1)]
+        users, new = self._to(step.users[moved]), hidden[self._to(moved), self._to(counts[moved] - 1)]
+        self.states[users] = torch.where(torch.isfinite(new), new, self.states[users])  # no poison from a bad pass
         batch = step.batch
         events = np.sort(step.advancing[step.advancing >= 0])
         rows = batch.item_rows[events]
