@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from online_models import Batch, LearnerConfig, OnlineLearner, hit_rate, ndcg, reciprocal_rank
+from online_models import Batch, LearnerConfig, OnlineLearner, StepReport, hit_rate, ndcg, reciprocal_rank
 
 NAMES = ("model", "transitions", "popularity")
 NUM_PARTS = 10
@@ -72,50 +73,66 @@ def quality(ranks: npt.NDArray[np.float64]) -> dict[str, float]:
     return {name: float(metric(ranks, 10).mean()) for name, metric in metrics.items()}
 
 
+@dataclass
+class Measured:
+    """What a run over a stream left behind."""
+
+    ranks: dict[str, list[npt.NDArray[np.float64]]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    places: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    losses: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {"evaluate": 0.0, "learn": 0.0, "rank": 0.0})
+    num_lists: int = 0
+
+    def add(self, start: int, report: StepReport, rank_seconds: float, num_lists: int) -> None:
+        """Keep what one batch, whose first event is number ``start``, was worth."""
+        self.places.append(start + report.evaluated)
+        self.losses.append(report.loss_nats)
+        for name in NAMES:
+            self.ranks[name].append(report.ranks[name])
+        self.seconds["rank"] += rank_seconds
+        self.seconds["evaluate"] += report.evaluate_seconds
+        self.seconds["learn"] += report.learn_seconds
+        self.num_lists += num_lists
+
+    def numbers(self, num_events: int) -> dict[str, Any]:
+        """Return quality in all and by tenth of the stream, and milliseconds per event."""
+        tenths = np.concatenate(self.places) * NUM_PARTS // num_events
+        joined = {name: np.concatenate(parts) for name, parts in self.ranks.items()}
+        parts = [
+            {name: quality(ranks[tenths == tenth]) for name, ranks in joined.items()} for tenth in range(NUM_PARTS)
+        ]
+        return {
+            "num_events": num_events,
+            "num_evaluated": len(tenths),
+            "num_lists": self.num_lists,
+            "loss_nats": float(np.concatenate(self.losses).mean()),
+            "ms_per_event": {name: 1000 * value / num_events for name, value in self.seconds.items()},
+            "quality": {name: quality(ranks) for name, ranks in joined.items()},
+            "tenths": parts,
+        }
+
+
 def run(events: dict[str, npt.NDArray[Any]], config: LearnerConfig, batch_size: int, *, owns: bool) -> dict[str, Any]:
-    """Stream all events through a learner; return quality by part of the stream and milliseconds per event."""
+    """Stream all events through a learner, ranking every user a batch touched; return what was measured."""
     learner = OnlineLearner(config, clock=time.perf_counter)
     num_events = len(events["user"])
-    ranks: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in NAMES}
-    places, losses = [], []
-    seconds = {"evaluate": 0.0, "learn": 0.0, "rank": 0.0}
-    begun = shown = time.perf_counter()
-    num_lists = 0
+    measured = Measured()
+    shown = time.perf_counter()
+    num_known = 0
     for start in range(0, num_events, batch_size):
         batch = batch_of(events, start, start + batch_size, owns=owns)
         report = learner.step(batch)
-        before_rank = time.perf_counter()
         users = np.unique(batch.user_rows)
+        begun = time.perf_counter()
         learner.rank(users, config.k)
         now = time.perf_counter()
-        num_lists += len(users)
-        seconds["rank"] += now - before_rank
-        seconds["evaluate"] += report.evaluate_seconds
-        seconds["learn"] += report.learn_seconds
-        places.append(start + report.evaluated)
-        losses.append(report.loss_nats)
-        for name in NAMES:
-            ranks[name].append(report.ranks[name])
+        measured.add(start, report, now - begun, len(users))
+        num_known = report.num_items_known
         if now - shown > 2 and sys.stderr.isatty():
             shown = now
             print(f"\r{start + len(batch):,} of {num_events:,} events", end="", file=sys.stderr, flush=True)
-    tenths = np.concatenate(places) * NUM_PARTS // num_events
-    joined = {name: np.concatenate(parts) for name, parts in ranks.items()}
-    return {
-        "num_events": num_events,
-        "num_evaluated": len(tenths),
-        "num_lists": num_lists,
-        "num_items": report.num_items_known,
-        "loss_nats": float(np.concatenate(losses).mean()),
-        "ms_per_event": {name: 1000 * value / num_events for name, value in seconds.items()},
-        "wall_seconds": time.perf_counter() - begun,
-        "quality": {name: quality(values) for name, values in joined.items()},
-        "tenths": [
-            {name: quality(values[tenths == tenth]) for name, values in joined.items()} for tenth in range(NUM_PARTS)
-        ],
-        "fusion_weights": learner.fusion_weights(),
-        "table_sizes": learner.table_sizes(),
-    }
+    state = {"fusion_weights": learner.fusion_weights(), "table_sizes": learner.table_sizes()}
+    return {**measured.numbers(num_events), "num_items": num_known, **state}
 
 
 def show(result: dict[str, Any]) -> None:
