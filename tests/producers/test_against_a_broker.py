@@ -20,10 +20,10 @@ from typer.testing import CliRunner, Result
 
 from millstream.embedded_broker import EmbeddedBroker
 from millstream.main import app
-from producers import Event, EventSender, ListSubscription
+from producers import Event, EventSender, ListSubscription, subscription
 from producers.encoding import decode_event
 from stream.errors import ConfigError, MillstreamError, RefusedToStart
-from stream.kafka import EventProducer, TopicReader, ensure_topics
+from stream.kafka import EventProducer, TopicReader, ensure_topics, read_tail
 from stream.records import Record
 from stream.schema import RankedItem, Recommendation
 from stream.settings import KafkaSettings, Settings, TopicSettings
@@ -252,37 +252,54 @@ def test_a_reader_that_leaves_early_is_no_error(lists: Settings) -> None:
     assert b"BrokenPipe" not in done.stderr
 
 
-def follow(subscription: ListSubscription, num_lists: int) -> Iterator[tuple[str, int | None]]:
+def follow(following: ListSubscription, num_lists: int) -> Iterator[tuple[str, int | None]]:
     """Yield user and epoch (None: erased) of the next lists."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while num_lists > 0 and time.monotonic() < deadline:
-        for published in subscription.poll(0.1):
+        for published in following.poll(0.1):
             num_lists -= 1
             yield published.user, published.recommendation and published.recommendation.epoch
 
 
 def test_a_subscription_to_one_user_gives_the_newest_list_then_each_new_one(lists: Settings) -> None:
     topic = lists.topics.recommendations
-    with ListSubscription(lists.kafka, topic, user="ana") as subscription:
-        assert list(follow(subscription, 1)) == [("ana", 2)]
+    with ListSubscription(lists.kafka, topic, user="ana") as following:
+        assert list(follow(following, 1)) == [("ana", 2)]
 
         with EventProducer(lists.kafka, topic) as producer:
             producer.send(b"ben", msgspec.json.encode(recommendation("ben", 3, "22423")))
             producer.send(b"ana", msgspec.json.encode(recommendation("ana", 3, "22423")))
             producer.flush()
 
-        assert list(follow(subscription, 1)) == [("ana", 3)]
-        assert subscription.poll(0.0) == []
+        assert list(follow(following, 1)) == [("ana", 3)]
+        assert following.poll(0.0) == []
+
+
+def test_a_list_published_while_the_newest_is_looked_up_is_given_once(
+    lists: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def published_first(kafka: KafkaSettings, topic: str, key: bytes) -> Record | None:
+        with EventProducer(kafka, topic) as producer:
+            producer.send(key, msgspec.json.encode(recommendation("ana", 3, "22423")))
+        return read_tail(kafka, topic, key)
+
+    monkeypatch.setattr(subscription, "read_tail", published_first)
+    with ListSubscription(lists.kafka, lists.topics.recommendations, user="ana") as following:
+        found = list(follow(following, 1))
+        while not following.caught_up():
+            found.extend((published.user, 0) for published in following.poll(0.1))
+
+    assert found == [("ana", 3)]
 
 
 def test_a_subscription_from_the_earliest_has_everyones_lists_and_counts_what_is_none(lists: Settings) -> None:
-    with ListSubscription(lists.kafka, lists.topics.recommendations, start="earliest") as subscription:
-        found = list(follow(subscription, 3))
+    with ListSubscription(lists.kafka, lists.topics.recommendations, start="earliest") as following:
+        found = list(follow(following, 3))
 
         assert sorted(found, key=str) == [("ana", 1), ("ana", 2), ("ben", 1)]
-        while not subscription.caught_up():
-            subscription.poll(0.1)
-        assert subscription.num_unreadable == 1
+        while not following.caught_up():
+            following.poll(0.1)
+        assert following.num_unreadable == 1
 
 
 # Other clients
