@@ -121,6 +121,12 @@ class OnlineLearner:
         held: Int64 = items[items != NO_ROW]
         return held
 
+    def newest_times_ms(self, user_rows: Int64) -> Int64:
+        """Return the time of the newest event in each user's history, ``[R]`` int64; 0 where there is none."""
+        context = self._histories.context(user_rows)
+        newest: Int64 = np.where(context.item_rows[:, 0] != NO_ROW, context.times_ms[:, 0], 0)
+        return newest
+
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries of everything that grows, by name."""
         sizes = {

@@ -5,7 +5,7 @@ From here on everything is arrays. `stream/publish.py` is the way back.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +30,14 @@ class TouchedUsers:
     rows: npt.NDArray[np.int64]
     """`[R]` int64, rows of the user table."""
     ids: list[str]
-    event_times_ms: list[int]
-    """Newest event time of each in this batch."""
+    event_times_ms: npt.NDArray[np.int64]
+    """`[R]` int64, newest event time of each in this batch."""
     records: list[Record]
     """The last record of each in this batch."""
+
+    def that_know(self, newest_ms: npt.NDArray[np.int64]) -> "TouchedUsers":
+        """Return them with the time of their newest event, which a batch of late events does not hold."""
+        return replace(self, event_times_ms=np.maximum(self.event_times_ms, newest_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,6 @@ def _touched(
     return TouchedUsers(
         rows=np.fromiter(last, np.int64, len(last)),
         ids=[user_ids[position] for position in last.values()],
-        event_times_ms=[newest_ms[row] for row in last],
+        event_times_ms=np.array([newest_ms[row] for row in last], np.int64),
         records=[records[position] for position in last.values()],
     )

@@ -97,9 +97,10 @@ class Pipeline:
         self._stages |= {"evaluate": step.evaluate_seconds, "learn": step.learn_seconds}
         with self._stage("rank"):  # with everything learned, this batch too
             top = self._learner.rank(encoded.touched.rows, self._settings.model.k)
+            touched = encoded.touched.that_know(self._learner.newest_times_ms(encoded.touched.rows))
         with self._stage("publish"):
             epoch = self.epoch + 1
-            lists = self._publisher.lists(top, encoded.touched, self.encoder.items, epoch, self._clocks.wall_ms())
+            lists = self._publisher.lists(top, touched, self.encoder.items, epoch, self._clocks.wall_ms())
             dead_letters = self._publisher.dead_letters(decoded.dead_letters)
             positions = self._positions | {record.partition: record.offset + 1 for record in records}
             entry = self._journal_entry(epoch, records, positions, decoded_at_ms)

@@ -44,18 +44,18 @@ class Publisher:
 
         Args:
             top: lists of the users `touched.rows`, in that order.
-            touched: their ids and newest events.
+            touched: their ids, and the time of the newest event that each list knows.
             items: the item ids.
             epoch: number of this batch.
             now_ms: when the lists were computed.
         """
-        columns = (top.item_rows.tolist(), top.scores.tolist(), top.reasons.tolist())
+        columns = (top.item_rows.tolist(), top.scores.tolist(), top.reasons.tolist(), touched.event_times_ms.tolist())
         records = []
-        for position, (rows, scores, reasons) in enumerate(zip(*columns, strict=True)):
+        for position, (rows, scores, reasons, event_ms) in enumerate(zip(*columns, strict=True)):
             value = Recommendation(
                 user=touched.ids[position],
                 generated_at=now_ms,
-                event_ts=touched.event_times_ms[position],
+                event_ts=event_ms,
                 epoch=epoch,
                 model=self._model,
                 items=[

@@ -225,6 +225,18 @@ def test_a_late_event_never_becomes_the_newest_of_its_user() -> None:
     assert [one.event_ts for one in lists(log)] == [NOW_MS]
 
 
+def test_a_list_after_a_late_event_still_says_how_new_the_newest_event_is_that_it_knows() -> None:
+    log = MemoryLog()
+    pipeline = make_pipeline(log)
+    produce(log, event_bytes("ana", "new", ts=NOW_MS))
+    run_dry(pipeline)
+    produce(log, event_bytes("ana", "old", ts=NOW_MS - 86_400_000))
+
+    run_dry(pipeline)
+
+    assert [one.event_ts for one in lists(log)] == [NOW_MS, NOW_MS]
+
+
 def test_an_event_whose_key_is_another_user_is_counted() -> None:
     log = MemoryLog()
     log.produce(event_bytes("ana", "a"), key=b"ben", timestamp_ms=NOW_MS)
