@@ -46,7 +46,9 @@ class Fusion:
         first = torch.tensor([FIRST_WEIGHTS[channel] for channel in channels])
         self.weights = first.repeat(history_length.bit_length() + 1, 1)  # [buckets, C]
         self.num_events = torch.zeros(len(self.weights), dtype=torch.float64)
-        self.adam = Adam(config.learning_rate)
+        # A channel that scores all candidates alike has a slope of rounding errors, which Adam would blow up to
+        # full steps without this floor.
+        self.adam = Adam(config.learning_rate, epsilon=1e-3)
         self.adam.add("weights", self.weights)
 
     def buckets(self, lengths: npt.NDArray[np.int64]) -> Tensor:

@@ -7,7 +7,7 @@ from online_models.tables import grow_table
 
 __all__ = ["Adam", "clip_factor", "sum_by_row"]
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.98, 1e-8
+_BETA1, _BETA2 = 0.9, 0.98
 
 
 class Adam:
@@ -17,8 +17,9 @@ class Adam:
     moments of those rows move (the lazy variant of sparse tables).
     """
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: float, epsilon: float = 1e-8) -> None:
         self.learning_rate = learning_rate
+        self.epsilon = epsilon  # gradients far below it hardly move anything
         self.num_steps = 0
         self.means: dict[str, Tensor] = {}
         self.squares: dict[str, Tensor] = {}
@@ -56,7 +57,7 @@ class Adam:
         square.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)
         correction = (1.0 - _BETA2**self.num_steps) ** 0.5
         step = self.learning_rate * correction / (1.0 - _BETA1**self.num_steps)
-        table.addcdiv_(mean, square.sqrt().add_(_EPSILON), value=-step)
+        table.addcdiv_(mean, square.sqrt().add_(self.epsilon), value=-step)
 
 
 def clip_factor(gradients: list[Tensor], longest: float) -> Tensor:

@@ -47,9 +47,18 @@ def test_a_channel_that_is_right_gains_trust_in_its_bucket_alone() -> None:
 
     assert fusion.learn(torch.tensor([[-1.0, 0.5]]), torch.tensor([1]))
 
-    # The first step of Adam is one learning rate against the sign of the slope.
-    assert (fusion.weights - before)[1].tolist() == pytest.approx([0.1, -0.1], abs=1e-5)
+    # The first step of Adam is one learning rate against the sign of the slope, a little less for its floor.
+    assert (fusion.weights - before)[1].tolist() == pytest.approx([0.1, -0.1], abs=2e-3)
     assert torch.equal(fusion.weights[[0, 2, 3, 4]], before[[0, 2, 3, 4]])
+
+
+def test_slopes_of_rounding_errors_do_not_move_trust() -> None:
+    fusion = Fusion(FusionConfig(learning_rate=0.1), CHANNELS, 8)
+    before = fusion.weights.clone()
+    for _ in range(100):
+        fusion.learn(torch.tensor([[1e-6, -1e-6]]), torch.tensor([1]))
+
+    assert torch.allclose(fusion.weights, before, atol=0.1)
 
 
 def test_a_slope_that_is_not_finite_changes_nothing() -> None:
