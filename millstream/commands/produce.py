@@ -16,11 +16,9 @@ from producers.event_file import EventFile, ReadOptions
 from producers.pacing import Pacer
 from producers.sender import EventSender
 from producers.stopping import StopFlag, stop_on_signals
-from stream.errors import ConfigError, RefusedToStart
-from stream.kafka import missing_topics
-from stream.settings import Settings
+from stream.errors import ConfigError
 
-__all__ = ["open_sender", "parse_rate", "produce", "send_records"]
+__all__ = ["parse_rate", "produce", "send_records"]
 
 REFRESH_SECONDS = 0.1
 
@@ -57,23 +55,14 @@ def produce(
     options = ReadOptions(columns=_mapping(map_ or []), default_type=type_, ts_unit=ts_unit, skip_bad=skip_bad)
     events = dataset(file).events(options)
     total = events.num_rows if limit is None else min(limit, events.num_rows or limit)
-    with stop_on_signals() as flag, open_sender(settings) as sender:
+    with (
+        stop_on_signals() as flag,
+        EventSender(settings.kafka, settings.topics.events, limits=settings.events) as sender,
+    ):
         pacer = Pacer(rate=parse_rate(rate), speed=speed, sleep=flag.sleep)
         records = (encode_record(event, settings.events) for event in islice(events, limit))
         send_records(sender, records, pacer, flag, total)
     _report_skipped(events)
-
-
-def open_sender(settings: Settings) -> EventSender:
-    """Return a sender to the topic of events.
-
-    Raises:
-        RefusedToStart: the topic does not exist. Many brokers would make it while we send, with one partition.
-    """
-    topic = settings.topics.events
-    if topic in missing_topics(settings):
-        raise RefusedToStart(f"topic {topic} does not exist: run 'millstream topics create'")
-    return EventSender(settings.kafka, topic, limits=settings.events)
 
 
 def send_records(

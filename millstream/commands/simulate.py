@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from millstream.commands.produce import open_sender, parse_rate, send_records
+from millstream.commands.produce import parse_rate, send_records
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from producers import EventSender
 from producers.encoding import OutgoingRecord
 from producers.pacing import Pacer
 from producers.shop import ShopConfig
@@ -71,7 +72,10 @@ def simulate(
 
 
 def _send(settings: Settings, records: Iterable[OutgoingRecord], speed: float | None, total: int | None) -> None:
-    with stop_on_signals() as flag, open_sender(settings) as sender:
+    with (
+        stop_on_signals() as flag,
+        EventSender(settings.kafka, settings.topics.events, limits=settings.events) as sender,
+    ):
         send_records(sender, records, Pacer(speed=speed, sleep=flag.sleep), flag, total)
 
 

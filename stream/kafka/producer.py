@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from kafka import KafkaProducer
 
-from stream.errors import MillstreamError
+from stream.errors import MillstreamError, RefusedToStart
 from stream.kafka.client import client_options, connecting, explain
+from stream.kafka.topics import topic_names
 from stream.settings import KafkaSettings
 
 __all__ = ["EventProducer"]
@@ -23,6 +24,7 @@ class EventProducer:
 
     Raises:
         BrokerUnreachable: no broker answered in `kafka.bootstrap_timeout_ms`.
+        RefusedToStart: the topic does not exist.
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str, *, role: str = "producer") -> None:
@@ -31,6 +33,12 @@ class EventProducer:
         self._lock = threading.Lock()
         self._num_delivered = 0
         self._failure: BaseException | None = None
+        if topic not in topic_names(
+            kafka
+        ):  # a broker that makes topics by itself would make it with the wrong partitions
+            raise RefusedToStart(
+                f"broker {kafka.bootstrap_servers}: topic {topic} does not exist: run 'millstream topics create'"
+            )
         with connecting(kafka):
             self._producer = KafkaProducer(
                 **client_options(kafka, role),

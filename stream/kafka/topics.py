@@ -10,7 +10,7 @@ from stream.errors import RefusedToStart
 from stream.kafka.client import client_options, connecting
 from stream.settings import KafkaSettings, Settings
 
-__all__ = ["TopicPlan", "ensure_topics", "max_message_bytes", "missing_topics", "topic_plans"]
+__all__ = ["TopicPlan", "ensure_topics", "max_message_bytes", "missing_topics", "topic_names", "topic_plans"]
 
 DAY_MS = 86_400_000
 
@@ -67,9 +67,18 @@ def missing_topics(settings: Settings) -> list[str]:
     Raises:
         BrokerUnreachable: no broker answered in `kafka.bootstrap_timeout_ms`.
     """
-    with connecting(settings.kafka), _Admin(settings.kafka) as admin:
-        existing = set(admin.list_topics())
+    existing = topic_names(settings.kafka)
     return [plan.name for plan in topic_plans(settings) if plan.name not in existing]
+
+
+def topic_names(kafka: KafkaSettings) -> set[str]:
+    """Return the names of all topics that this user may see.
+
+    Raises:
+        BrokerUnreachable: no broker answered in `kafka.bootstrap_timeout_ms`.
+    """
+    with connecting(kafka), _Admin(kafka) as admin:
+        return set(admin.list_topics())
 
 
 def ensure_topics(settings: Settings) -> list[str]:

@@ -194,6 +194,15 @@ def test_missing_topics_are_named_with_the_command_that_makes_them(broker: Any) 
     assert ensure_topics(settings) == missing_topics(settings) == []
 
 
+def test_events_for_a_topic_that_is_not_there_are_refused_and_it_is_not_made(broker: Any) -> None:
+    settings = kafka_settings(broker)
+
+    with pytest.raises(RefusedToStart, match=rf"{settings.topics.events}.*millstream topics create"):
+        EventProducer(settings.kafka, settings.topics.events)
+
+    assert settings.topics.events in missing_topics(settings)
+
+
 def test_a_broker_that_is_not_there_is_named() -> None:
     kafka = KafkaSettings(bootstrap_servers="127.0.0.1:1", bootstrap_timeout_ms=500)
 
