@@ -63,10 +63,15 @@ def demo(
             "Ctrl-C ends[/]"
         )
         start = time.monotonic()
-        view = DemoView(data.titles(), limit)
+        view = DemoView(data.titles(), limit, settings.model.k)
         show = _PlainLines(console) if no_view or not sys.stdout.isatty() else _LiveView(view)
+
+        def tick(replay: Replay, watcher: ListWatcher, scrape: Scrape) -> None:
+            view.observe(scrape)
+            show.tick(replay, watcher, scrape)
+
         with show:
-            replay, watcher = session.replay(data, pacer, limit, show.tick)
+            replay, watcher = session.replay(data, pacer, limit, tick)
         assert session.newest_scrape is not None
         measured = make_report(replay, watcher, session.newest_scrape, session.last_commit_seconds(start))
         if picture is not None:
@@ -100,19 +105,23 @@ def _save_picture(view: RenderableType, file: Path) -> None:
 def _finish(measured: dict[str, Any], report: Path | None, console: Console) -> None:
     if report is not None:
         report.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True)
+
     quality = measured["quality"]
     fresh = measured["freshness_seconds"]
-    console.print(
+    say(
         f"{measured['events_in']:,} events sent, {measured['events_learned']:,} learned, "
         f"{measured['dead_letters']:,} dead letters, {measured['lists_published']:,} lists published "
         f"in {measured['wall_seconds']:.1f} s ({measured['events_per_second']:,.0f} events/s)"
     )
     if fresh["p50"] is not None:
-        console.print(f"freshness (event produced to list visible): p50 {fresh['p50']:.3f} s, p99 {fresh['p99']:.3f} s")
+        say(f"freshness (event produced to list visible): p50 {fresh['p50']:.3f} s, p99 {fresh['p99']:.3f} s")
     for model, values in quality.items():
-        console.print(f"  {model:<12} HR@k {values['hr_at_10']:.4f}  NDCG@k {values['ndcg_at_10']:.4f}")
+        say(f"  {model:<12} " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
     if report is not None:
-        console.print(f"report: {report}")
+        say(f"report: {report}")
 
 
 class _PlainLines(contextlib.AbstractContextManager["_PlainLines"]):

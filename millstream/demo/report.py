@@ -9,12 +9,7 @@ __all__ = ["make_report"]
 
 STAGES = ("poll", "decode", "evaluate", "learn", "rank", "publish", "commit")
 MODELS = ("model", "transitions", "popularity")
-QUALITY = {
-    "hr_at_10": "millstream_hit_ratio",
-    "ndcg_at_10": "millstream_ndcg_ratio",
-    "mrr_at_10": "millstream_mrr_ratio",
-    "coverage": "millstream_coverage_ratio",
-}
+RANK_METRICS = {"hr": "millstream_hit_ratio", "ndcg": "millstream_ndcg_ratio", "mrr": "millstream_mrr_ratio"}
 
 
 def make_report(replay: Replay, watcher: ListWatcher, scrape: Scrape, wall_seconds: float) -> dict[str, Any]:
@@ -27,6 +22,9 @@ def make_report(replay: Replay, watcher: ListWatcher, scrape: Scrape, wall_secon
         wall_seconds: from the first event sent to the last one committed.
     """
     learned = int(scrape.value("millstream_events_total", outcome="learned"))
+    k = watcher.settings.model.k
+    names = {f"{name}_at_{k}": metric for name, metric in RANK_METRICS.items()}
+    names["coverage"] = "millstream_coverage_ratio"
     build = next(scrape.labels("millstream_build_info"), {})
     return {
         "events_in": replay.num_sent,
@@ -48,7 +46,7 @@ def make_report(replay: Replay, watcher: ListWatcher, scrape: Scrape, wall_secon
         },
         "quality": {
             model: {
-                name: round(scrape.value(metric, model=model, window="overall"), 6) for name, metric in QUALITY.items()
+                name: round(scrape.value(metric, model=model, window="overall"), 6) for name, metric in names.items()
             }
             for model in MODELS
         },

@@ -91,7 +91,7 @@ class ListWatcher:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-subscriber", daemon=True)
         self._freshness_ms: list[float] = []
@@ -120,7 +120,7 @@ class ListWatcher:
 
     def _run(self) -> None:
         try:
-            with TopicReader(self._settings.kafka, self._settings.topics.recommendations, role="demo") as reader:
+            with TopicReader(self.settings.kafka, self.settings.topics.recommendations, role="demo") as reader:
                 while not (self._stop.is_set() and reader.caught_up()):
                     records = reader.poll(POLL_SECONDS)
                     seen_ms = time.time_ns() // 1_000_000

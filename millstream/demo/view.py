@@ -27,26 +27,31 @@ class DemoView:
     Args:
         titles: item id to title.
         num_events: how many events will be sent; None: not known.
+        k: length of the lists.
     """
 
-    def __init__(self, titles: dict[str, str], num_events: int | None) -> None:
-        self._titles, self._num_events = titles, num_events
+    def __init__(self, titles: dict[str, str], num_events: int | None, k: int) -> None:
+        self._titles, self._num_events, self._k = titles, num_events, k
         self._history: deque[tuple[float, float, float]] = deque()
         self._shown: Recommendation | None = None
         self._shown_at = 0.0
 
-    def render(self, replay: Replay, watcher: ListWatcher, scrape: Scrape) -> RenderableType:
-        """Return the whole view."""
+    def observe(self, scrape: Scrape) -> None:
+        """Take note of the counters, for the rates."""
         now = time.monotonic()
         read = scrape.value("millstream_events_total") + scrape.value("millstream_dead_letters_total")
         self._history.append((now, read, scrape.value("millstream_lists_published_total")))
         while now - self._history[0][0] > RATE_WINDOW_SECONDS:
             self._history.popleft()
+
+    def render(self, replay: Replay, watcher: ListWatcher, scrape: Scrape) -> RenderableType:
+        """Return the whole view. Something must have been observed."""
+        now, read, _ = self._history[-1]
         columns = Table.grid(expand=True, padding=(0, 1))
         columns.add_column(ratio=2)
         columns.add_column(ratio=3)
         columns.add_row(
-            Group(self._numbers(replay, watcher, scrape), _quality(scrape)), self._list(replay, watcher, now)
+            Group(self._numbers(replay, watcher, scrape), _quality(scrape, self._k)), self._list(replay, watcher, now)
         )
         return Group(self._progress(read), columns)
 
@@ -102,12 +107,12 @@ class DemoView:
         return self._titles.get(item, item)[:34]
 
 
-def _quality(scrape: Scrape) -> Panel:
+def _quality(scrape: Scrape, k: int) -> Panel:
     table = Table.grid(expand=True, padding=(0, 1))
     table.add_column()
     for _ in range(3):
         table.add_column(justify="right")
-    table.add_row(*(Text(head, style="dim") for head in ("", "HR@k", "NDCG@k", "coverage")))
+    table.add_row(*(Text(head, style="dim") for head in ("", f"HR@{k}", f"NDCG@{k}", "coverage")))
     for model in ("model", "transitions", "popularity"):
         values = [
             scrape.value(f"millstream_{name}_ratio", model=model, window="overall")
