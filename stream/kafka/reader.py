@@ -1,5 +1,6 @@
 """Reading a whole topic without a group: what a subscriber, a test or the start of a worker does."""
 
+import time
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -10,7 +11,12 @@ from stream.kafka.client import client_options, connecting, to_record
 from stream.records import Record
 from stream.settings import KafkaSettings
 
-__all__ = ["TopicReader", "open_consumer", "read_tail", "topic_partitions"]
+__all__ = ["TopicReader", "open_consumer", "poll_in_order", "read_tail", "topic_partitions"]
+
+MAX_POLL_RECORDS = 2_000
+SHORTEST_PAUSE_SECONDS = 0.001
+LONGEST_PAUSE_SECONDS = 0.02
+"""Bounds what waiting costs in processor time, and adds at most this to the freshness of a list."""
 
 
 def open_consumer(kafka: KafkaSettings, role: str, **options: Any) -> Any:
@@ -38,6 +44,23 @@ def topic_partitions(consumer: Any, topic: str) -> list[TopicPartition]:
     return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
+def poll_in_order(consumer: Any, timeout_seconds: float, max_records: int) -> list[Record]:
+    """Return the next records in (partition, offset) order; waits for the first one until the timeout.
+
+    We wait here and not inside the client: a broker that answers an empty fetch at once, as the embedded one does,
+    would have the client ask again a thousand times a second, and burn a core while nothing happens.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    pause_seconds = SHORTEST_PAUSE_SECONDS
+    while True:
+        polled = consumer.poll(timeout_ms=0, max_records=max_records)
+        remaining_seconds = deadline - time.monotonic()
+        if polled or remaining_seconds <= 0:
+            return [to_record(raw) for partition in sorted(polled) for raw in polled[partition]]
+        time.sleep(min(pause_seconds, remaining_seconds))
+        pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+
+
 class TopicReader:
     """Reads every partition of a topic, committed records only.
 
@@ -61,7 +84,7 @@ class TopicReader:
         role: str = "reader",
     ) -> None:
         self._kafka = kafka
-        self._consumer = open_consumer(kafka, role, max_poll_records=2_000)
+        self._consumer = open_consumer(kafka, role, max_poll_records=MAX_POLL_RECORDS)
         with connecting(kafka):
             self._partitions = topic_partitions(self._consumer, topic)
             self._consumer.assign(self._partitions)
@@ -74,8 +97,7 @@ class TopicReader:
     def poll(self, timeout_seconds: float = 0.5) -> list[Record]:
         """Return the next records in (partition, offset) order; none when none came in time."""
         with connecting(self._kafka):
-            polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
-        return [to_record(raw) for partition in sorted(polled) for raw in polled[partition]]
+            return poll_in_order(self._consumer, timeout_seconds, MAX_POLL_RECORDS)
 
     def caught_up(self) -> bool:
         """Return True when everything committed by now has been read.

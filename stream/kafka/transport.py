@@ -10,9 +10,9 @@ from typing import Any
 from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 
 from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
-from stream.kafka.client import client_options, connecting, explain, to_record
+from stream.kafka.client import client_options, connecting, explain
 from stream.kafka.deadline import DeadlineThread
-from stream.kafka.reader import open_consumer, read_tail, topic_partitions
+from stream.kafka.reader import open_consumer, poll_in_order, read_tail, topic_partitions
 from stream.kafka.start import start_offsets
 from stream.kafka.topics import max_message_bytes, missing_topics
 from stream.records import OutRecord, Record
@@ -122,7 +122,7 @@ class KafkaTransport:
             RefusedToStart: a record that is needed is no longer in the log.
         """
         try:
-            polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
+            return poll_in_order(self._consumer, timeout_seconds, max_records)
         except (errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError, errors.LogTruncationError) as error:
             raise RefusedToStart(
                 f"topic {self._settings.topics.events}: records that are next are no longer in the log ({error}): "
@@ -131,7 +131,6 @@ class KafkaTransport:
             ) from error
         except errors.KafkaError as error:
             raise explain(error, self._kafka) from error
-        return [to_record(raw) for partition in sorted(polled) for raw in polled[partition]]
 
     def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
         """Write the records and commit the offsets, all or nothing.
