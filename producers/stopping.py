@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,6 +20,8 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.is_set = False
+        self.may_leave_at_once = False
+        """While this is set a signal raises `SystemExit(0)` on the spot: nothing has begun that must be ended."""
 
     def sleep(self, seconds: float) -> None:
         """Sleep, but wake up soon after the flag is set."""
@@ -29,10 +31,13 @@ class StopFlag:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopFlag]:
+def stop_on_signals(notify: Callable[[], None] = lambda: None) -> Iterator[StopFlag]:
     """Yield a flag that the first Ctrl-C or SIGTERM sets. The second one raises `KeyboardInterrupt`.
 
     Only the main thread may enter this. The former handlers come back at the end.
+
+    Args:
+        notify: called when the flag is set, to tell somebody.
     """
     flag = StopFlag()
 
@@ -40,6 +45,9 @@ def stop_on_signals() -> Iterator[StopFlag]:
         if flag.is_set:
             raise KeyboardInterrupt
         flag.is_set = True
+        notify()
+        if flag.may_leave_at_once:
+            raise SystemExit(0)
 
     former = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 
 import msgspec
 
-from stream.kafka import TopicReader, read_tail
+from stream.kafka import TopicReader, newest_record
 from stream.records import Record
 from stream.schema import Recommendation
 from stream.settings import KafkaSettings
@@ -67,9 +67,12 @@ class ListSubscription:
         self._key = None if user is None else user.encode()
         self._reader = TopicReader(kafka, topic, start=start, role="subscriber")
         # Looked up after the reader stands at the end: what is published in between is seen twice rather than missed.
-        newest = read_tail(kafka, topic, self._key) if self._key is not None and start == "latest" else None
+        newest = self._newest_list(kafka, topic) if user is not None and start == "latest" else None
         self._newest = newest
         self._pending = [] if newest is None else [newest]
+
+    def _newest_list(self, kafka: KafkaSettings, topic: str) -> Record | None:
+        return newest_record(kafka, topic, lambda record: record.key == self._key)
 
     def poll(self, timeout_seconds: float = 0.5) -> list[PublishedList]:
         """Return the next lists, in order per user; none when none came in time."""

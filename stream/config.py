@@ -6,6 +6,7 @@ can say it.
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from pydantic.fields import FieldInfo
 from stream.errors import ConfigError
 from stream.settings import Settings
 
-__all__ = ["CONFIG_VARIABLE", "ENV_PREFIX", "LoadedConfig", "SettingLine", "load_config", "setting_fields"]
+__all__ = ["CONFIG_VARIABLE", "ENV_PREFIX", "HIDDEN", "LoadedConfig", "SettingLine", "load_config", "setting_fields"]
 
 ENV_PREFIX = "MILLSTREAM_"
 CONFIG_VARIABLE = "MILLSTREAM_CONFIG"
 """Environment variable that names the settings file when no flag does."""
 HIDDEN = "********"
+"""What is shown in place of a secret."""
+_SERVICE_LINK = re.compile(r"MILLSTREAM_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_\w+)?)")
+"""Variables that Kubernetes sets in every pod beside a service called millstream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ def _file_source(path: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
         for key, value in table.items():
             name = f"{section}.{key}"
             _check_known(name, f"settings file {path}", name)
+            if isinstance(value, bool) and dict(setting_fields())[name].annotation is not bool:
+                raise ConfigError(f"settings file {path}: {name}: expected no true or false, got {str(value).lower()}")
             flat[name] = value
     yield f"file {path}", flat
 
@@ -113,6 +119,8 @@ def _env_source(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any
         if not variable.startswith(ENV_PREFIX) or variable == CONFIG_VARIABLE:
             continue
         if variable not in by_variable:
+            if _SERVICE_LINK.fullmatch(variable):
+                continue
             raise ConfigError(f"environment: {variable} is no setting{_nearest(variable, list(by_variable))}")
         name, field = by_variable[variable]
         yield f"environment {variable}", {name: _from_text(field, text)}
@@ -168,6 +176,8 @@ def _variable(name: str) -> str:
 
 
 def _from_text(field: FieldInfo, text: str) -> Any:
+    if not text and field.default is None:
+        return None
     if get_origin(field.annotation) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

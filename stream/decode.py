@@ -11,13 +11,10 @@ from enum import StrEnum
 import msgspec
 
 from stream.records import NO_TIMESTAMP, Record
-from stream.schema import Event
+from stream.schema import MAX_TIME_MS, Event
 from stream.settings import EventSettings
 
-__all__ = ["MAX_TIME_MS", "DeadCode", "DeadLetter", "Decoded", "Decoder"]
-
-MAX_TIME_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
+__all__ = ["DeadCode", "DeadLetter", "Decoded", "Decoder"]
 
 
 class DeadCode(StrEnum):
@@ -96,9 +93,13 @@ class Decoder:
     def _read(self, record: Record, now_ms: int) -> tuple[Event, int]:
         event = self._parse(record.value)
         self._check_ids(event)
-        time_ms = record.timestamp_ms if event.ts is None else event.ts
-        self._check_time(time_ms, now_ms, "the record's timestamp" if event.ts is None else "$.ts")
-        return event, time_ms
+        if event.ts is not None:
+            self._check_time(event.ts, now_ms, "$.ts")
+            return event, event.ts
+        if record.timestamp_ms == NO_TIMESTAMP:
+            raise _Rejected(DeadCode.BAD_TIME, "$.ts: expected milliseconds since 1970, or a timestamp of the record")
+        self._check_time(record.timestamp_ms, now_ms, "the record's timestamp")
+        return event, record.timestamp_ms
 
     def _parse(self, value: bytes | None) -> Event:
         if value is None:
@@ -121,8 +122,6 @@ class Decoder:
                 raise _Rejected(DeadCode.BAD_ID, f"$.{name}: expected at most {limit} bytes (events.max_id_bytes)")
 
     def _check_time(self, time_ms: int, now_ms: int, where: str) -> None:
-        if time_ms == NO_TIMESTAMP:
-            raise _Rejected(DeadCode.BAD_TIME, f"{where}: expected milliseconds since 1970, got none")
         if not 0 <= time_ms <= MAX_TIME_MS:
             raise _Rejected(DeadCode.BAD_TIME, f"{where}: expected milliseconds in 0..{MAX_TIME_MS}")
         ahead_seconds = (time_ms - now_ms) / 1000

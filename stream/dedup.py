@@ -1,5 +1,7 @@
 """Skipping repeated events: the newest ids of every partition, in a bounded window."""
 
+from collections import OrderedDict
+
 __all__ = ["Deduplicator"]
 
 
@@ -15,18 +17,18 @@ class Deduplicator:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._seen: dict[int, dict[str, None]] = {}
+        self._seen: dict[int, OrderedDict[str, None]] = {}
 
     def is_repetition(self, partition: int, event_id: str | None) -> bool:
         """Return True when the id is in the window; otherwise remember it, and forget the oldest when it is full."""
         if event_id is None or not self._window:
             return False
-        seen = self._seen.setdefault(partition, {})
+        seen = self._seen.setdefault(partition, OrderedDict())
         if event_id in seen:
             return True
         seen[event_id] = None
         if len(seen) > self._window:
-            del seen[next(iter(seen))]
+            seen.popitem(last=False)  # a plain dict would walk over all it has deleted to find its oldest
         return False
 
     def __len__(self) -> int:

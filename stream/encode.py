@@ -50,8 +50,8 @@ class Encoded:
     """Events of the batch by type."""
     num_duplicates_by_type: dict[str, int]
     """Repeated events, which are not in the batch."""
-    num_key_mismatches: int
-    """Events whose record key is there and is not their user id."""
+    key_mismatches: dict[str, int]
+    """Events whose record has no key (`missing`) or one that is not their user id (`other`)."""
 
     @property
     def num_duplicates(self) -> int:
@@ -108,7 +108,7 @@ class Encoder:
             touched=_touched(user_rows, [event.user for event in events], times_ms, records),
             num_by_type=Counter(event.type for event in events),
             num_duplicates_by_type=Counter(decoded.events[position].type for position in repeated),
-            num_key_mismatches=sum(_is_misplaced(*pair) for pair in zip(events, records, strict=True)),
+            key_mismatches=_key_mismatches(events, records),
         )
 
     def _split(self, decoded: Decoded) -> tuple[list[int], list[int]]:
@@ -120,8 +120,10 @@ class Encoder:
         return new, repeated
 
 
-def _is_misplaced(event: Event, record: Record) -> bool:
-    return record.key is not None and record.key != event.user.encode("utf-8")
+def _key_mismatches(events: list[Event], records: list[Record]) -> dict[str, int]:
+    pairs = zip(events, records, strict=True)
+    wrong = [record.key for event, record in pairs if record.key != event.user.encode("utf-8")]
+    return {"missing": wrong.count(None), "other": len(wrong) - wrong.count(None)}
 
 
 def _touched(

@@ -2,7 +2,7 @@
 
 Every error that a person can act on is a `MillstreamError`: its message says where, what was expected, what arrived and
 what to do. Its `exit_code` is what the `millstream` command returns, so that a supervisor can tell "start me again"
-(5, 6, 7) from "a person is needed" (3, 4).
+(1, 6, 7) from "a person is needed" (3, 4) and "another worker is at it" (5).
 """
 
 __all__ = [

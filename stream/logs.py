@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from stream.settings import LogSettings
@@ -11,6 +12,8 @@ from stream.settings import LogSettings
 __all__ = ["configure_logs", "log_event"]
 
 LOGGER = logging.getLogger("millstream")
+FLOOD_SECONDS = 10.0
+"""How often one line of a library's code may log."""
 
 
 def log_event(level: int, event: str, **fields: Any) -> None:
@@ -29,8 +32,27 @@ def configure_logs(config: LogSettings) -> None:
     """Send all logs to standard error in the configured form."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if config.format == "json" else _TextFormatter())
+    handler.addFilter(_NoFloods(time.monotonic))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     LOGGER.setLevel(config.level)
+
+
+class _NoFloods(logging.Filter):
+    """Lets a line of somebody else's code through once in a while: a client without a broker says it over and over."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == LOGGER.name:
+            return True
+        place = (record.pathname, record.lineno)
+        is_new = self._clock() - self._said.get(place, -FLOOD_SECONDS) >= FLOOD_SECONDS
+        if is_new:
+            self._said[place] = self._clock()
+        return is_new
 
 
 class _TextFormatter(logging.Formatter):

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
+from stream.journal import read_entry
 from stream.records import Headers, OutRecord, Record
+from stream.schema import JournalEntry
 
 __all__ = ["MemoryLog", "MemoryTransport"]
 
@@ -74,11 +76,8 @@ class MemoryTransport:
         self._log = log
         self._fail_commit = fail_commit
         self._broken = False
-        log.owner += 1
-        self._identity = log.owner
-        self._positions = {
-            partition: log.committed.get(partition, log.begins[partition]) for partition in self.partitions
-        }
+        self._identity = 0
+        self._positions: dict[int, int] = {}
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -89,10 +88,17 @@ class MemoryTransport:
         """Return the next offset to be read of every partition."""
         return dict(self._positions)
 
-    def newest_journal(self) -> bytes | None:
-        """Return the value of the newest committed journal record, or None."""
-        journal = self._log.published(self._log.journal_topic)
-        return journal[-1].value if journal else None
+    def start(self) -> JournalEntry | None:
+        """Fence the worker before this one and return the newest journal entry, or None."""
+        log = self._log
+        log.owner += 1
+        self._identity = log.owner
+        self._positions = {number: log.committed.get(number, log.begins[number]) for number in self.partitions}
+        journal = log.published(log.journal_topic)
+        if not journal:
+            return None
+        newest = journal[-1]
+        return read_entry(Record(newest.topic, 0, len(journal) - 1, newest.key, newest.value, newest.headers, 0))
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         """Return the next records; never waits."""

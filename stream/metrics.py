@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from stream.decode import DeadCode
 from stream.schema import EVENT_TYPES
 
-__all__ = ["CONTENT_TYPE", "METRICS", "METRIC_NAMES", "STAGES", "ArrayHistogram", "Metrics", "MetricSpec"]
+__all__ = ["CONTENT_TYPE", "METRICS", "MODELS", "STAGES", "ArrayHistogram", "Metrics", "MetricSpec"]
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a gauge beside every counter that says when this process made it: noise in every scrape
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("poll", "decode", "evaluate", "learn", "rank", "publish", "commit")
@@ -51,8 +53,8 @@ METRICS: dict[str, MetricSpec] = {
     ),
     "millstream_key_mismatch_total": MetricSpec(
         "counter",
-        "Events whose record key is not their user id: their order and state are at risk; fix the producer.",
-        {},
+        "Events whose record has no key, or another than their user id: they lose their order; fix the producer.",
+        {"reason": ("missing", "other")},
     ),
     "millstream_dead_letters_total": MetricSpec(
         "counter",
@@ -62,7 +64,7 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_lists_published_total": MetricSpec("counter", "Lists written to the recommendations topic.", {}),
     "millstream_transactions_total": MetricSpec(
         "counter",
-        "Kafka transactions by outcome; an aborted one ends the worker.",
+        "Kafka transactions by outcome. An aborted one ends the worker, so look for its exit code.",
         {"outcome": ("committed", "aborted")},
     ),
     "millstream_evictions_total": MetricSpec(
@@ -107,7 +109,7 @@ METRICS: dict[str, MetricSpec] = {
         "gauge", "Mean reciprocal rank @k of the event's item, before learning.", _QUALITY
     ),
     "millstream_coverage_ratio": MetricSpec("gauge", "Share of known items that were in at least one list.", _QUALITY),
-    "millstream_evaluated_events": MetricSpec("gauge", "Events that the overall quality is a mean of.", {}),
+    "millstream_evaluated_events_total": MetricSpec("counter", "Events that the overall quality is a mean of.", {}),
     "millstream_fusion_weight": MetricSpec(
         "gauge", "Mean learned weight of each channel of the model: which one carries.", {"channel": None}
     ),
@@ -121,8 +123,6 @@ METRICS: dict[str, MetricSpec] = {
     ),
 }
 """Name to declaration, in the order of docs/metrics.md."""
-
-METRIC_NAMES = METRICS
 
 
 class ArrayHistogram(Collector):

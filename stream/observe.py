@@ -77,7 +77,6 @@ class Observer:
             for name, (sliding, overall) in values.items():
                 metrics.set(f"millstream_{name}", sliding, model=model, window="sliding")
                 metrics.set(f"millstream_{name}", overall, model=model, window="overall")
-        metrics.set("millstream_evaluated_events", quality.num_evaluated)
         metrics.set("millstream_model_loss_nats", quality.loss_nats)
         metrics.set("millstream_users", len(self._encoder.users))
         metrics.set("millstream_items", len(self._encoder.items))
@@ -101,7 +100,9 @@ class Observer:
         for letter in report.decoded.dead_letters:
             metrics.count("millstream_dead_letters_total", code=letter.code.value)
         metrics.count("millstream_late_events_total", step.num_late)
-        metrics.count("millstream_key_mismatch_total", encoded.num_key_mismatches)
+        for reason, number in encoded.key_mismatches.items():
+            metrics.count("millstream_key_mismatch_total", number, reason=reason)
+        metrics.count("millstream_evaluated_events_total", step.num_evaluated)
         metrics.count("millstream_nonfinite_steps_total", step.num_nonfinite_steps)
         metrics.count("millstream_lists_published_total", report.num_lists)
         metrics.count("millstream_transactions_total", outcome="committed")

@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import msgspec
-
 from online_models import OnlineLearner, StepReport
 from stream.batching import MicroBatcher
 from stream.decode import Decoded, Decoder
 from stream.encode import Encoded, Encoder
-from stream.errors import RefusedToStart
 from stream.publish import Publisher
 from stream.records import Record
 from stream.schema import JournalEntry, OffsetRange
@@ -56,9 +53,12 @@ class Pipeline:
 
     Args:
         settings: all settings.
-        transport: the log; owned by the caller.
+        transport: the log, not yet started; owned by the caller.
         learner: the model; only this pipeline may step it.
         clocks: time.
+
+    Raises:
+        RefusedToStart: see `Transport.start`, and the tables may be too small for a batch.
     """
 
     def __init__(
@@ -70,11 +70,12 @@ class Pipeline:
         self._learner = learner
         self._batcher = MicroBatcher(settings.batching, self._clocks.monotonic)
         self._decoder = Decoder(settings.events)
-        self.encoder = Encoder(settings, transport.partitions)
+        self.encoder = Encoder(settings, transport.partitions)  # may refuse, so it comes before the take-over
+        newest = transport.start()
         self._publisher = Publisher(settings, f"{settings.model.scorer}-1", transport.max_record_bytes)
         self._positions = transport.positions()
         self._stages: dict[str, float] = {}
-        self.epoch = _newest_epoch(transport.newest_journal())
+        self.epoch = 0 if newest is None else newest.epoch
         """Number of the newest committed batch."""
         self._cold_start = True
 
@@ -86,6 +87,7 @@ class Pipeline:
         """
         with self._stage("poll"):
             records = self._gather()
+            positions = self._transport.positions()  # past the transaction markers that follow the last records
         if not records:
             self._stages.clear()
             return None
@@ -101,8 +103,7 @@ class Pipeline:
         with self._stage("publish"):
             epoch = self.epoch + 1
             lists = self._publisher.lists(top, touched, self.encoder.items, epoch, self._clocks.wall_ms())
-            dead_letters = self._publisher.dead_letters(decoded.dead_letters)
-            positions = self._positions | {record.partition: record.offset + 1 for record in records}
+            dead_letters = self._publisher.dead_letters(decoded.dead_letters, decoded_at_ms)
             entry = self._journal_entry(epoch, records, positions, decoded_at_ms)
             entry.counts.update(_counts(decoded, encoded, step, len(lists)))
         with self._stage("commit"):
@@ -158,15 +159,3 @@ def _counts(decoded: Decoded, encoded: Encoded, step: StepReport, num_lists: int
         "dead_letters": len(decoded.dead_letters),
         "lists": num_lists,
     }
-
-
-def _newest_epoch(journal: bytes | None) -> int:
-    if journal is None:
-        return 0
-    try:
-        return msgspec.json.decode(journal, type=JournalEntry).epoch
-    except msgspec.DecodeError as error:
-        raise RefusedToStart(
-            f"the newest record of the journal topic cannot be read ({error}): something else writes to that topic, "
-            "or it was written by another version; set topics.journal to a topic of its own"
-        ) from error

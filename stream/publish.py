@@ -9,17 +9,14 @@ from online_models import NO_ROW, IdIndex, TopK
 from stream.decode import DeadLetter
 from stream.encode import TouchedUsers
 from stream.records import Headers, OutRecord
-from stream.schema import JournalEntry, RankedItem, Recommendation
+from stream.schema import ERROR_PREFIX, SOURCE_PREFIX, JournalEntry, RankedItem, Recommendation
 from stream.settings import Settings
 
-__all__ = ["ERROR_PREFIX", "SOURCE_PREFIX", "Publisher"]
+__all__ = ["Publisher"]
 
-ERROR_PREFIX = "millstream.error."
-"""Headers of a dead letter: code, message, topic, partition, offset, timestamp, app, version."""
-SOURCE_PREFIX = "millstream.source."
-"""Headers of a list: partition, offset and timestamp of the newest record that it knows."""
 SCORE_DIGITS = 6
 MAX_MESSAGE_CHARS = 500
+OLDEST_KEPT_TIMESTAMP_MS = 86_400_000
 
 
 class Publisher:
@@ -58,15 +55,7 @@ class Publisher:
                 event_ts=event_ms,
                 epoch=epoch,
                 model=self._model,
-                items=[
-                    RankedItem(
-                        item=items.id_of(row),
-                        score=round(score, SCORE_DIGITS),
-                        reason=None if reason == NO_ROW else items.id_of(reason),
-                    )
-                    for row, score, reason in zip(rows, scores, reasons, strict=True)
-                    if row != NO_ROW
-                ],
+                items=_ranked(items, rows, scores, reasons),
             )
             headers = self._source_headers(touched, position)
             key = touched.ids[position].encode("utf-8")
@@ -78,15 +67,16 @@ class Publisher:
         source = {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp_ms}
         return [(SOURCE_PREFIX + name, str(value).encode()) for name, value in source.items()]
 
-    def dead_letters(self, dead_letters: Sequence[DeadLetter]) -> list[OutRecord]:
+    def dead_letters(self, dead_letters: Sequence[DeadLetter], now_ms: int) -> list[OutRecord]:
         """Return one record per dead letter: the original key, value, headers and timestamp, and why.
 
-        A value too long for the topic is cut, and `millstream.error.truncated_from_bytes` says so; the position in the
-        headers finds the whole of it.
+        A timestamp that is more than a day old becomes that of writing; the headers hold the original one. A value too
+        long for the topic is cut, and `millstream.error.truncated_from_bytes` says so; the position in the headers
+        finds the whole of it.
         """
-        return [self._dead_letter(letter) for letter in dead_letters]
+        return [self._dead_letter(letter, now_ms) for letter in dead_letters]
 
-    def _dead_letter(self, letter: DeadLetter) -> OutRecord:
+    def _dead_letter(self, letter: DeadLetter, now_ms: int) -> OutRecord:
         record = letter.record
         facts = {
             "code": letter.code.value,
@@ -98,7 +88,8 @@ class Publisher:
             "app": self._app,
             "version": self._version.decode(),
         }
-        value, key, headers = record.value, record.key, record.headers
+        value, key = record.value, record.key
+        headers: Headers = [(name, header or b"") for name, header in record.headers]  # the client writes no null ones
         room = self._max_record_bytes - len(key or b"") - sum(len(n) * 4 + len(v or b"") for n, v in headers)
         if room < 0:  # a record whose key or headers alone are too large: its position says where the whole is
             key, headers, room = (key or b"")[:1024], [], self._max_record_bytes - 1024
@@ -107,10 +98,24 @@ class Publisher:
             value = value[:room]
         if key is None and value is None:
             key = b""  # the client writes no record without either
-        ours = [(ERROR_PREFIX + name, text.encode("utf-8")) for name, text in facts.items()]
-        timestamp_ms = record.timestamp_ms if record.timestamp_ms >= 0 else None
+        ours: Headers = [(ERROR_PREFIX + name, text.encode("utf-8")) for name, text in facts.items()]
+        # Retention goes by the timestamp: with an old one the dead letter could be gone before anybody sees it.
+        is_recent = 0 <= now_ms - record.timestamp_ms < OLDEST_KEPT_TIMESTAMP_MS
+        timestamp_ms = record.timestamp_ms if is_recent else None
         return OutRecord(self._topics.dead_letters, key, value, headers + ours, timestamp_ms)
 
     def journal(self, entry: JournalEntry) -> OutRecord:
         """Return the journal record of a batch."""
         return OutRecord(self._topics.journal, entry.app.encode("utf-8"), self._encode(entry))
+
+
+def _ranked(items: IdIndex, rows: list[int], scores: list[float], reasons: list[int]) -> list[RankedItem]:
+    return [
+        RankedItem(
+            item=items.id_of(row),
+            score=round(score, SCORE_DIGITS),
+            reason=None if reason == NO_ROW else items.id_of(reason),
+        )
+        for row, score, reason in zip(rows, scores, reasons, strict=True)
+        if row != NO_ROW
+    ]

@@ -8,7 +8,8 @@ __all__ = ["Headers", "NO_TIMESTAMP", "OutRecord", "Record"]
 NO_TIMESTAMP = -1
 """The record carries no timestamp (Kafka's own value for it)."""
 
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, bytes | None]]
+"""Names and values; Kafka allows a header without a value."""
 
 
 class Record(NamedTuple):

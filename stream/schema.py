@@ -10,17 +10,27 @@ import msgspec
 from msgspec import Meta, Struct
 
 __all__ = [
+    "ERROR_PREFIX",
     "EVENT_TYPES",
     "Event",
     "EventType",
     "Item",
     "JournalEntry",
+    "MAX_TIME_MS",
     "OffsetRange",
     "RankedItem",
     "Recommendation",
     "SCHEMAS",
+    "SOURCE_PREFIX",
     "json_schema",
 ]
+
+MAX_TIME_MS = 253_402_300_799_999
+"""The last event time that is read: the last millisecond of the year 9999."""
+ERROR_PREFIX = "millstream.error."
+"""Headers of a dead letter: code, message, topic, partition, offset, timestamp, app, version."""
+SOURCE_PREFIX = "millstream.source."
+"""Headers of a list: partition, offset and timestamp of the newest record that it knows."""
 
 EventType = Literal["view", "click", "cart", "purchase", "like", "dislike", "rating", "impression"]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)

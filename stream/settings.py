@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from stream.schema import EVENT_TYPES, EventType
 
@@ -27,8 +27,15 @@ __all__ = [
     "WorkerSettings",
 ]
 
+_PLACE_BYTES = 80
+"""Upper bound of what one place of a list has besides its two ids, as JSON."""
+
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 Identity = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,200}$")]
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
 
 
 class _Section(BaseModel):
@@ -38,7 +45,11 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """Connection to the brokers, under Kafka's own names."""
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1, description="Brokers, as host:port,host:port.")
+    bootstrap_servers: str = Field(
+        "127.0.0.1:9092",
+        pattern=r"^\s*[^\s,]+:\d{1,5}(\s*,\s*[^\s,]+:\d{1,5})*\s*$",
+        description="Brokers, as host:port,host:port.",
+    )
     client_id: Identity = Field("millstream", description="Prefix of the client ids seen in broker logs and quotas.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
@@ -57,12 +68,20 @@ class KafkaSettings(_Section):
     sasl_plain_password_file: Path | None = Field(None, description="File that holds sasl_plain_password.")
     request_timeout_ms: int = Field(10_000, ge=1_000, le=300_000, description="Longest wait for one answer, ms.")
     bootstrap_timeout_ms: int = Field(15_000, ge=500, le=300_000, description="Longest wait for a broker at start, ms.")
-    compression_type: Literal["none", "gzip"] = Field("none", description="Compression of what is produced.")
+    compression_type: Literal["none", "gzip", "lz4", "snappy", "zstd"] = Field(
+        "none", description="Compression of what is produced. What is read may be compressed in any of these ways."
+    )
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> "KafkaSettings":
         if self.security_protocol.startswith("SASL") and self.sasl_mechanism is None:
             raise ValueError(f"sasl_mechanism: expected PLAIN or SCRAM-… with {self.security_protocol}, got nothing")
+        has_password = self.sasl_plain_password is not None or self.sasl_plain_password_file is not None
+        if self.security_protocol.startswith("SASL") and not (self.sasl_plain_username and has_password):
+            raise ValueError(
+                f"sasl_plain_username, sasl_plain_password: expected both with {self.security_protocol} "
+                "(the password from the environment, or from the file in sasl_plain_password_file)"
+            )
         return self
 
 
@@ -99,7 +118,7 @@ class WorkerSettings(_Section):
 
     group_id: Identity = Field("millstream", description="Consumer group that holds the committed offsets.")
     transactional_id: Identity = Field(
-        "millstream-0", description="One worker per id: a second one takes over and fences the first."
+        "millstream-0", description="Identity of the one worker: a second one with it takes over and ends the first."
     )
     start: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group without committed offsets begins."
@@ -218,7 +237,9 @@ class MetricsSettings(_Section):
 class LogSettings(_Section):
     """Logs go to standard error, one line a batch at most."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level shown.")
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
+        "INFO", description="Least severe level shown."
+    )
     format: Literal["text", "json"] = Field("text", description="For people, or one JSON object per line.")
 
 
@@ -243,6 +264,13 @@ class Settings(_Section):
             raise ValueError(
                 f"batching.max_events: expected <= model.user_capacity and model.item_capacity ({least}), "
                 f"got {self.batching.max_events}"
+            )
+        longest_list_bytes = self.model.k * (2 * self.events.max_id_bytes + _PLACE_BYTES)
+        if longest_list_bytes > self.topics.max_message_bytes:
+            raise ValueError(
+                f"model.k: a list of {self.model.k} items with ids of events.max_id_bytes "
+                f"({self.events.max_id_bytes}) can have {longest_list_bytes} bytes, more than "
+                f"topics.max_message_bytes ({self.topics.max_message_bytes}): lower one of the first two or raise this"
             )
         return self
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from stream.records import OutRecord, Record
+from stream.schema import JournalEntry
 
 __all__ = ["Transport"]
 
@@ -24,12 +25,19 @@ class Transport(Protocol):
         """Largest record that the dead-letter topic takes."""
         ...
 
-    def positions(self) -> dict[int, int]:
-        """Return the next offset to be read of every partition."""
+    def start(self) -> JournalEntry | None:
+        """Take over: end the worker that holds the log now, and begin to read where it committed last.
+
+        Returns:
+            The newest journal entry for the events topic, or None when there is none.
+
+        Raises:
+            RefusedToStart: it is not clear where to go on.
+        """
         ...
 
-    def newest_journal(self) -> bytes | None:
-        """Return the value of the newest committed journal record of this worker, or None."""
+    def positions(self) -> dict[int, int]:
+        """Return the next offset to be read of every partition; only after `start`."""
         ...
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:

@@ -1,11 +1,9 @@
 """The worker: everything put together, from the first connection to a clean end."""
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable
-from types import FrameType
+from contextlib import ExitStack
 
 from online_models import ConfigError as ModelConfigError
 from online_models import LearnerConfig, OnlineLearner, limit_cpu_threads
@@ -20,7 +18,7 @@ from stream.pipeline import Pipeline
 from stream.quality import LiveQuality
 from stream.settings import Settings
 
-__all__ = ["Worker", "make_learner", "stop_on_signals"]
+__all__ = ["Worker", "make_learner"]
 
 
 def make_learner(settings: Settings) -> OnlineLearner:
@@ -53,20 +51,19 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._stop = threading.Event()
         self._metrics = Metrics()
         self._health = Health(settings.worker.stall_deadline_seconds, time.monotonic)
-        # First the port and the model, which may be refused for reasons of this machine; only then the brokers, where
-        # starting ends the worker that runs now.
-        self._server = HttpServer(create_app(self._metrics, self._health), settings.metrics)
-        self._server.start()
-        try:
+        with ExitStack() as undo:
+            # First the port and the model, which may be refused for reasons of this machine; then the brokers. The
+            # pipeline comes last: it ends the worker that runs now.
+            self._server = HttpServer(create_app(self._metrics, self._health), settings.metrics)
+            self._server.start()
+            undo.callback(self._server.stop)
             self._learner = make_learner(settings)
             self._transport = KafkaTransport(settings)
-        except BaseException:
-            self._server.stop()
-            raise
-        self._pipeline = Pipeline(settings, self._transport, self._learner)
+            undo.callback(self._transport.close)
+            self._pipeline = Pipeline(settings, self._transport, self._learner)
+            undo.pop_all()
         self._observer = Observer(
             self._metrics,
             LiveQuality(settings.quality, settings.model.k),
@@ -75,12 +72,8 @@ class Worker:
             settings.model.scorer,
         )
 
-    def stop(self) -> None:
-        """Let the running batch be committed, then end. Callable from a signal handler or another thread."""
-        self._stop.set()
-
-    def run(self) -> None:
-        """Work until `stop`.
+    def run(self, should_stop: Callable[[], bool]) -> None:
+        """Work until `should_stop`, which is asked after every batch and a few times a second.
 
         Raises:
             MillstreamError: the worker cannot go on. Everything committed stays, nothing else is visible; start again.
@@ -88,7 +81,7 @@ class Worker:
         self._announce()
         self._health.started()
         try:
-            while not self._stop.is_set():
+            while not should_stop():
                 self._round()
         except (FencedError, TransactionInDoubt):
             self._metrics.count("millstream_transactions_total", outcome="aborted")
@@ -133,15 +126,3 @@ class Worker:
         self._observer.refresh()
         self._server.stop()
         log_event(logging.INFO, "worker_stopped", epoch=self._pipeline.epoch, positions=self._pipeline.positions())
-
-
-def stop_on_signals(stop: Callable[[], None]) -> None:
-    """Call `stop` on the first SIGINT or SIGTERM; a second SIGINT leaves at once, with exit code 130."""
-
-    def handle(number: int, _: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        log_event(logging.INFO, "stopping", signal=signal.Signals(number).name, hint="Ctrl-C again leaves at once")
-        stop()
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream.metrics import METRIC_NAMES
+from stream.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -42,9 +42,9 @@ def unknown_series(expression: str) -> list[str]:
 
 def declaration_of(series: str) -> Any:
     base = re.sub(r"_(bucket|sum|count)$", "", series)
-    if base != series and base in METRIC_NAMES and METRIC_NAMES[base].kind == "histogram":
-        return METRIC_NAMES[base]
-    declared = METRIC_NAMES.get(series)
+    if base != series and base in METRICS and METRICS[base].kind == "histogram":
+        return METRICS[base]
+    declared = METRICS.get(series)
     return None if declared is None or declared.kind == "histogram" else declared
 
 

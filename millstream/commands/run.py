@@ -1,7 +1,10 @@
 """`millstream run`: the worker."""
 
+import logging
+
 from millstream.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
-from stream.logs import configure_logs
+from producers.stopping import stop_on_signals
+from stream.logs import configure_logs, log_event
 
 __all__ = ["run"]
 
@@ -17,10 +20,16 @@ def run(
     Every micro-batch is one Kafka transaction: its lists, its dead letters, its journal record and its offsets become
     visible together or not at all. One worker per worker.transactional_id: a second one takes over.
     """
-    from stream.worker import Worker, stop_on_signals  # torch is loaded only by the command that needs it
-
     settings = settings_from(config, set_, bootstrap_servers, device)
     configure_logs(settings.log)
-    worker = Worker(settings)
-    stop_on_signals(worker.stop)
-    worker.run()
+    with stop_on_signals(_say_stopping) as flag:
+        flag.may_leave_at_once = True  # while it starts; from then on the running batch is committed first
+        from stream.worker import Worker  # torch is loaded only by the command that needs it
+
+        worker = Worker(settings)
+        flag.may_leave_at_once = False
+        worker.run(lambda: flag.is_set)
+
+
+def _say_stopping() -> None:
+    log_event(logging.INFO, "stopping", hint="the running batch is committed first; Ctrl-C again leaves at once")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
-from stream.kafka import ensure_topics, missing_topics, topic_plans
+from stream.kafka import differing_topics, ensure_topics, missing_topics, topic_plans
 from stream.schema import SCHEMAS, json_schema
 
 __all__ = ["app"]
@@ -21,25 +21,28 @@ app = typer.Typer(no_args_is_help=True, help="See and create the topics, write t
 def create(config: ConfigOption = None, set_: SetOption = None, bootstrap_servers: BootstrapOption = None) -> None:
     """Create the topics that are missing, with explicit partitions, replication and cleanup policy."""
     settings = settings_from(config, set_, bootstrap_servers)
-    created = ensure_topics(settings)
+    created, differing = ensure_topics(settings), differing_topics(settings)
     for plan in topic_plans(settings):
-        state = "created" if plan.name in created else "exists"
-        typer.echo(
-            f"{state:<8} {plan.name}  partitions={plan.partitions} replication={plan.replication_factor} "
+        made = (
+            f"partitions={plan.partitions} replication={plan.replication_factor} "
             f"cleanup={plan.configs['cleanup.policy']}"
-            if plan.name in created
-            else f"{state:<8} {plan.name}  (left as it is)"
         )
+        if plan.name in created:
+            typer.echo(f"created  {plan.name}  {made}")
+        elif plan.name in differing:
+            typer.echo(f"differs  {plan.name}  {'; '.join(differing[plan.name])}: change it with kafka-configs.sh")
+        else:
+            typer.echo(f"exists   {plan.name}")
 
 
 @app.command("list")
 def list_(config: ConfigOption = None, set_: SetOption = None, bootstrap_servers: BootstrapOption = None) -> None:
     """Show every topic, what it is for and whether it exists."""
     settings = settings_from(config, set_, bootstrap_servers)
-    missing = set(missing_topics(settings))
+    missing, differing = set(missing_topics(settings)), differing_topics(settings)
     table = Table("topic", "what for", "cleanup", "state")
     for plan in topic_plans(settings):
-        state = "[red]missing[/]" if plan.name in missing else "exists"
+        state = "[red]missing[/]" if plan.name in missing else "; ".join(differing.get(plan.name, ["exists"]))
         table.add_row(plan.name, plan.purpose, plan.configs["cleanup.policy"], state)
     Console().print(table)
     if missing:

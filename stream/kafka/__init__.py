@@ -1,16 +1,20 @@
 """The one home of the Kafka client. Nothing outside this package imports `kafka`."""
 
+from stream.kafka import repairs
 from stream.kafka.producer import EventProducer
-from stream.kafka.reader import TopicReader, read_tail
-from stream.kafka.topics import ensure_topics, missing_topics, topic_plans
+from stream.kafka.reader import TopicReader, newest_record
+from stream.kafka.topics import differing_topics, ensure_topics, missing_topics, topic_plans
 from stream.kafka.transport import KafkaTransport
+
+repairs.apply()
 
 __all__ = [
     "EventProducer",
     "KafkaTransport",
     "TopicReader",
+    "differing_topics",
     "ensure_topics",
     "missing_topics",
-    "read_tail",
+    "newest_record",
     "topic_plans",
 ]

@@ -12,7 +12,7 @@ from stream.errors import BrokerUnreachable, ConfigError, FencedError, Millstrea
 from stream.records import NO_TIMESTAMP, Record
 from stream.settings import KafkaSettings
 
-__all__ = ["client_options", "connecting", "explain", "to_record"]
+__all__ = ["client_options", "compression", "connecting", "explain", "to_record"]
 
 FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError, errors.TransactionCoordinatorFencedError)
 
@@ -27,6 +27,8 @@ def client_options(kafka: KafkaSettings, role: str) -> dict[str, Any]:
     Raises:
         ConfigError: a password file cannot be read.
     """
+    if kafka.security_protocol.endswith("SSL"):
+        _expect_files(kafka)
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in kafka.bootstrap_servers.split(",") if server.strip()],
         "client_id": f"{kafka.client_id}-{role}",
@@ -61,6 +63,18 @@ def _sasl_options(kafka: KafkaSettings) -> dict[str, Any]:
     }
 
 
+def _expect_files(kafka: KafkaSettings) -> None:
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        file = getattr(kafka, name)
+        if file is not None and not file.is_file():
+            raise ConfigError(f"kafka.{name}: expected a readable file, got {file}")
+
+
+def compression(kafka: KafkaSettings) -> str | None:
+    """Return the name that the client has for the compression of what is produced; None for none."""
+    return None if kafka.compression_type == "none" else kafka.compression_type
+
+
 def _path(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
@@ -81,7 +95,7 @@ def connecting(kafka: KafkaSettings) -> Iterator[None]:
     """Turn what the client raises while it connects or asks into errors that say what to do."""
     try:
         yield
-    except (errors.KafkaError, OSError, ValueError) as error:
+    except (errors.KafkaError, OSError) as error:
         raise explain(error, kafka) from error
 
 
@@ -98,8 +112,16 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
         return RefusedToStart(f"{where}: not allowed: {error}; grant this user the ACLs named in docs/operating.md")
     if isinstance(error, errors.UnknownTopicOrPartitionError):
         return RefusedToStart(f"{where}: a topic is missing: run 'millstream topics create'")
-    if isinstance(error, ValueError | FileNotFoundError | PermissionError):
+    if isinstance(error, errors.KafkaConfigurationError):
         return ConfigError(f"{where}: the connection settings are wrong: {error}")
+    if isinstance(error, errors.UnsupportedCodecError):
+        return RefusedToStart(f"{where}: records are compressed in a way that this installation cannot read: {error}")
+    if isinstance(error, errors.CorruptRecordError):
+        return RefusedToStart(f'{where}: a record cannot be read: {error}; see docs/operating.md, "A broken record"')
+    if isinstance(error, errors.MessageSizeTooLargeError | errors.RecordListTooLargeError):
+        return RefusedToStart(
+            f"{where}: a record is larger than its topic takes: raise the topic's max.message.bytes, or lower model.k"
+        )
     return BrokerUnreachable(
         f"{where}: no usable answer ({type(error).__name__}: {error}): check that it runs and that "
         f"kafka.bootstrap_servers and kafka.security_protocol ({kafka.security_protocol}) are right"

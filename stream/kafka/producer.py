@@ -7,7 +7,7 @@ from typing import Any, Self
 from kafka import KafkaProducer
 
 from stream.errors import MillstreamError, RefusedToStart
-from stream.kafka.client import client_options, connecting, explain
+from stream.kafka.client import client_options, compression, connecting, explain
 from stream.kafka.topics import topic_names
 from stream.settings import KafkaSettings
 
@@ -45,7 +45,7 @@ class EventProducer:
                 acks="all",
                 enable_idempotence=True,
                 allow_auto_create_topics=False,
-                compression_type=None if kafka.compression_type == "none" else kafka.compression_type,
+                compression_type=compression(kafka),
                 batch_size=262_144,
                 linger_ms=5,
                 max_request_size=16_777_216,

@@ -1,6 +1,7 @@
 """Reading a whole topic without a group: what a subscriber, a test or the start of a worker does."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -11,9 +12,11 @@ from stream.kafka.client import client_options, connecting, to_record
 from stream.records import Record
 from stream.settings import KafkaSettings
 
-__all__ = ["TopicReader", "open_consumer", "poll_in_order", "read_tail", "topic_partitions"]
+__all__ = ["TopicReader", "newest_record", "open_consumer", "poll_in_order", "topic_partitions"]
 
 MAX_POLL_RECORDS = 2_000
+MAX_ANSWER_BYTES = 1_073_741_824
+"""Longest answer that is taken: the embedded broker sends a whole backlog at once, whatever it is asked for."""
 SHORTEST_PAUSE_SECONDS = 0.001
 LONGEST_PAUSE_SECONDS = 0.02
 """Bounds what waiting costs in processor time, and adds at most this to the freshness of a list."""
@@ -28,6 +31,7 @@ def open_consumer(kafka: KafkaSettings, role: str, **options: Any) -> Any:
             enable_auto_commit=False,
             auto_offset_reset="none",
             allow_auto_create_topics=False,
+            receive_message_max_bytes=MAX_ANSWER_BYTES,
             **options,
         )
 
@@ -129,19 +133,19 @@ class TopicReader:
         self.close()
 
 
-def read_tail(kafka: KafkaSettings, topic: str, key: bytes) -> Record | None:
-    """Return the newest committed record of a topic with this key, or None.
+def newest_record(kafka: KafkaSettings, topic: str, wanted: Callable[[Record], bool]) -> Record | None:
+    """Return the newest committed record of a topic that is wanted, or None.
 
     Looks back from the end in growing steps, so that a long topic costs no more than a short one.
     """
     with TopicReader(kafka, topic, start="latest", role="tail") as reader:
         num_offsets = 200
         while True:
-            whole = reader.seek_back(num_offsets)
+            is_whole = reader.seek_back(num_offsets)
             newest = None
             while not reader.caught_up():
                 for record in reader.poll(1.0):
-                    newest = record if record.key == key else newest
-            if newest is not None or whole:
+                    newest = record if wanted(record) else newest
+            if newest is not None or is_whole:
                 return newest
             num_offsets *= 10

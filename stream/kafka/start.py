@@ -1,71 +1,98 @@
 """Where a worker begins to read: at the committed offsets, once group and journal agree on them."""
 
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from kafka import TopicPartition
 
 from stream.errors import RefusedToStart
-from stream.records import Record
 from stream.schema import JournalEntry
 from stream.settings import Settings
 
-__all__ = ["start_offsets"]
+__all__ = ["Beginning", "start_offsets"]
+
+Offsets = dict[TopicPartition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The offset to begin at for every partition, and whether the group has committed all of them already."""
+
+    offsets: Offsets
+    is_committed: bool
 
 
 def start_offsets(
-    consumer: Any, partitions: list[TopicPartition], journal: Record | None, settings: Settings
-) -> dict[TopicPartition, int]:
-    """Return the offset to start at for every partition.
+    consumer: Any, partitions: list[TopicPartition], entry: JournalEntry | None, settings: Settings
+) -> Beginning:
+    """Return where to begin.
 
     A partition without a committed offset begins as `worker.start` says on the first start of the group, and at its
     beginning afterwards, because it was added meanwhile.
 
+    Args:
+        consumer: a client of the group.
+        partitions: all of the events topic.
+        entry: the newest journal entry for that topic.
+        settings: all settings.
+
     Raises:
-        RefusedToStart: group and journal disagree, or an offset lies outside the log.
+        RefusedToStart: another application publishes from the same events, group and journal disagree, or an offset
+            lies outside the log.
     """
-    committed = _committed(consumer, partitions, journal, settings)
-    begins = consumer.beginning_offsets(partitions)
-    ends = consumer.end_offsets(partitions)
+    _refuse_two_applications(entry, settings)
+    by_group = {p: o for p in partitions if (o := consumer.committed(p)) is not None}
+    committed = _trusted(by_group, _journalled(partitions, entry), settings)
+    begins, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
     fresh = ends if settings.worker.start == "latest" and not committed else begins
     for partition, offset in committed.items():
-        if not begins[partition] <= offset <= ends[partition]:
-            raise RefusedToStart(
-                f"{partition.topic}[{partition.partition}]: committed offset {offset} is outside the log "
-                f"[{begins[partition]}, {ends[partition]}]: retention overtook the worker or the topic was made anew. "
-                f"{_lost(offset, begins[partition])} To go on, reset the offsets of group {settings.worker.group_id}"
-            )
-    return {partition: committed.get(partition, fresh[partition]) for partition in partitions}
+        _refuse_outside(partition, offset, (begins[partition], ends[partition]), settings)
+    offsets = {partition: committed.get(partition, fresh[partition]) for partition in partitions}
+    return Beginning(offsets, is_committed=offsets == by_group)
 
 
-def _lost(offset: int, begin: int) -> str:
-    return f"{begin - offset} records are lost." if offset < begin else "The log is shorter than what was learned."
+def _refuse_two_applications(entry: JournalEntry | None, settings: Settings) -> None:
+    worker = settings.worker
+    if entry is not None and entry.app != worker.transactional_id and worker.resume_from == "agreement":
+        raise RefusedToStart(
+            f"topic {settings.topics.journal}: the newest batch of {entry.topic} is by worker {entry.app}, this one is "
+            f"{worker.transactional_id}. With different values of worker.transactional_id both would publish every "
+            "list: give both the same one, and the newer worker takes over; or give this one topics of its own for "
+            "lists and journal. Was the worker renamed? Then start once with --set worker.resume_from=journal"
+        )
 
 
-def _committed(
-    consumer: Any, partitions: list[TopicPartition], journal: Record | None, settings: Settings
-) -> dict[TopicPartition, int]:
-    by_group = {p: o for p in partitions if (o := consumer.committed(p)) is not None}
-    by_journal = _journalled(partitions, journal)
+def _trusted(by_group: Offsets, by_journal: Offsets, settings: Settings) -> Offsets:
     trusted = settings.worker.resume_from
-    if trusted == "group" or journal is None:
+    if trusted == "group" or not by_journal:
         return by_group
     if trusted == "journal" or not by_group:  # a group's offsets expire when it was away for a week
         return by_journal
-    for partition in partitions:
-        if by_group.get(partition) != by_journal.get(partition):
+    for partition, offset in by_journal.items():
+        if by_group.get(partition) != offset:
             raise RefusedToStart(
                 f"{partition.topic}[{partition.partition}]: group {settings.worker.group_id} is at "
-                f"{by_group.get(partition)}, the journal at {by_journal.get(partition)}. They are written in one "
-                "transaction, so somebody has changed one of them. Choose which to trust with "
-                "--set worker.resume_from=group or --set worker.resume_from=journal"
+                f"{by_group.get(partition)}, the journal at {offset}. They are written in one transaction, so somebody "
+                "has changed one of them. Choose which to trust with --set worker.resume_from=group or "
+                "--set worker.resume_from=journal"
             )
     return by_group
 
 
-def _journalled(partitions: list[TopicPartition], journal: Record | None) -> dict[TopicPartition, int]:
-    if journal is None or journal.value is None:
+def _journalled(partitions: list[TopicPartition], entry: JournalEntry | None) -> Offsets:
+    if entry is None:
         return {}
-    entry = msgspec.json.decode(journal.value, type=JournalEntry)
     positions = {int(number): offset for number, offset in entry.positions.items()}
-    return {p: positions[p.partition] for p in partitions if p.partition in positions and entry.topic == p.topic}
+    return {p: positions[p.partition] for p in partitions if p.partition in positions}
+
+
+def _refuse_outside(partition: TopicPartition, offset: int, log: tuple[int, int], settings: Settings) -> None:
+    begin, end = log
+    if begin <= offset <= end:
+        return
+    lost = f"{begin - offset} records are lost" if offset < begin else "the log is shorter than what was learned"
+    raise RefusedToStart(
+        f"{partition.topic}[{partition.partition}]: committed offset {offset} is outside the log [{begin}, {end}]: "
+        f"retention overtook the worker or the topic was made anew; {lost}. To go on, reset the offsets of group "
+        f"{settings.worker.group_id} and start once with --set worker.resume_from=group"
+    )

@@ -10,7 +10,15 @@ from stream.errors import RefusedToStart
 from stream.kafka.client import client_options, connecting
 from stream.settings import KafkaSettings, Settings
 
-__all__ = ["TopicPlan", "ensure_topics", "max_message_bytes", "missing_topics", "topic_names", "topic_plans"]
+__all__ = [
+    "TopicPlan",
+    "differing_topics",
+    "ensure_topics",
+    "max_message_bytes",
+    "missing_topics",
+    "topic_names",
+    "topic_plans",
+]
 
 DAY_MS = 86_400_000
 
@@ -45,7 +53,7 @@ def topic_plans(settings: Settings) -> list[TopicPlan]:
     rows = [
         (topics.events, "in: interactions", topics.partitions, kept | large),
         (topics.items, "in: what is known of the items", 1, compacted),
-        (topics.recommendations, "out: the newest list of every user", topics.partitions, compacted),
+        (topics.recommendations, "out: the newest list of every user", topics.partitions, compacted | large),
         (topics.dead_letters, "out: events that could not be read", topics.partitions, kept | large),
         (topics.journal, "internal: one record per micro-batch", 1, kept | {"retention.ms": "-1"}),
     ]
@@ -79,6 +87,33 @@ def topic_names(kafka: KafkaSettings) -> set[str]:
     """
     with connecting(kafka), _Admin(kafka) as admin:
         return set(admin.list_topics())
+
+
+def differing_topics(settings: Settings) -> dict[str, list[str]]:
+    """Return what is different in the topics that exist from what `ensure_topics` would make, by topic.
+
+    Only what matters to correctness is compared: the cleanup policy, and that the largest record fits.
+
+    Raises:
+        BrokerUnreachable: no broker answered.
+    """
+    plans = [plan for plan in topic_plans(settings) if plan.name in topic_names(settings.kafka)]
+    with connecting(settings.kafka), _Admin(settings.kafka) as admin:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, plan.name) for plan in plans]
+        found = admin.describe_configs(resources, config_filter="all")["topic"] if plans else {}
+    return {plan.name: lines for plan in plans if (lines := _differences(plan, found.get(plan.name, {})))}
+
+
+def _differences(plan: TopicPlan, found: dict[str, Any]) -> list[str]:
+    lines = []
+    for name in ("cleanup.policy", "max.message.bytes"):
+        wanted, got = plan.configs.get(name), found.get(name, {}).get("value")
+        if wanted is None or got is None:
+            continue
+        is_enough = int(got) >= int(wanted) if name == "max.message.bytes" else got == wanted
+        if not is_enough:
+            lines.append(f"{name} is {got}, expected {wanted}")
+    return lines
 
 
 def ensure_topics(settings: Settings) -> list[str]:

@@ -10,12 +10,14 @@ from typing import Any
 from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 
 from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
-from stream.kafka.client import client_options, connecting, explain
+from stream.journal import read_entry
+from stream.kafka.client import client_options, compression, connecting, explain
 from stream.kafka.deadline import DeadlineThread
-from stream.kafka.reader import open_consumer, poll_in_order, read_tail, topic_partitions
+from stream.kafka.reader import newest_record, open_consumer, poll_in_order, topic_partitions
 from stream.kafka.start import start_offsets
 from stream.kafka.topics import max_message_bytes, missing_topics
 from stream.records import OutRecord, Record
+from stream.schema import JournalEntry
 from stream.settings import Settings
 
 __all__ = ["KafkaTransport"]
@@ -28,31 +30,29 @@ RECORD_OVERHEAD_BYTES = 16_384
 
 
 class KafkaTransport:
-    """One worker's exclusive hold on the events topic.
+    """One worker's hold on the events topic: exclusive from `start` on.
 
     Args:
         settings: all settings.
 
     Raises:
         BrokerUnreachable: no broker answered.
-        RefusedToStart: topics are missing, or the committed offsets cannot be continued from.
+        RefusedToStart: topics are missing.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._kafka = settings.kafka
         self._broken = False
+        self._producer: Any = None
         if missing := missing_topics(settings):
             raise RefusedToStart(
                 f"missing on {self._kafka.bootstrap_servers}: topic {', '.join(missing)}. "
                 "Create what is missing with 'millstream topics create'"
             )
-        self._deadline = DeadlineThread("millstream-transaction")
-        # The order matters: initialising the producer fences a worker that still runs under this id and ends its open
-        # transaction. Only then are journal and offsets final.
-        self._producer = self._open_producer()
-        self._journal = read_tail(
-            self._kafka, settings.topics.journal, settings.worker.transactional_id.encode("utf-8")
+        self._max_record_bytes = (
+            max_message_bytes(self._kafka, settings.topics.dead_letters, settings.topics.max_message_bytes)
+            - RECORD_OVERHEAD_BYTES
         )
         self._consumer = open_consumer(
             self._kafka,
@@ -61,11 +61,40 @@ class KafkaTransport:
             max_poll_records=settings.batching.max_events,
             max_partition_fetch_bytes=4_194_304,
         )
-        self._assign()
-        self._max_record_bytes = (
-            max_message_bytes(self._kafka, settings.topics.dead_letters, settings.topics.max_message_bytes)
-            - RECORD_OVERHEAD_BYTES
-        )
+        with connecting(self._kafka):
+            self._partitions = topic_partitions(self._consumer, settings.topics.events)
+        self._deadline = DeadlineThread("millstream-transaction")
+
+    def start(self) -> JournalEntry | None:
+        """Take over: end the worker that holds the log now, and begin to read where it committed last.
+
+        Returns:
+            The newest journal entry for the events topic, or None when there is none.
+
+        Raises:
+            BrokerUnreachable: no broker answered.
+            RefusedToStart: the committed offsets cannot be continued from.
+        """
+        # The order matters: initialising the producer fences a worker that still runs under this id and ends its open
+        # transaction. Only then are journal and offsets final.
+        self._producer = self._open_producer()
+        newest = newest_record(self._kafka, self._settings.topics.journal, self._is_ours)
+        entry = None if newest is None else read_entry(newest)
+        with connecting(self._kafka):
+            self._consumer.assign(self._partitions)
+            begin = start_offsets(self._consumer, self._partitions, entry, self._settings)
+            for partition, offset in begin.offsets.items():
+                self._consumer.seek(partition, offset)
+        now = time.monotonic()
+        self._lag: dict[int, int] = {}
+        self._lag_asked = now - LAG_INTERVAL_SECONDS
+        self._lag_answered = now
+        if not begin.is_committed:  # or a restart before the first batch would choose its beginning anew
+            self.commit([], self.positions())
+        return entry
+
+    def _is_ours(self, record: Record) -> bool:
+        return read_entry(record).topic == self._settings.topics.events
 
     def _open_producer(self) -> Any:
         worker = self._settings.worker
@@ -76,7 +105,7 @@ class KafkaTransport:
                 transaction_timeout_ms=worker.transaction_timeout_ms,
                 delivery_timeout_ms=worker.delivery_timeout_ms,
                 max_block_ms=worker.delivery_timeout_ms,
-                compression_type=None if self._kafka.compression_type == "none" else self._kafka.compression_type,
+                compression_type=compression(self._kafka),
                 allow_auto_create_topics=False,
                 batch_size=262_144,
                 linger_ms=5,
@@ -84,18 +113,6 @@ class KafkaTransport:
             )
             producer.init_transactions()
         return producer
-
-    def _assign(self) -> None:
-        with connecting(self._kafka):
-            self._partitions = topic_partitions(self._consumer, self._settings.topics.events)
-            self._consumer.assign(self._partitions)
-            offsets = start_offsets(self._consumer, self._partitions, self._journal, self._settings)
-            for partition, offset in offsets.items():
-                self._consumer.seek(partition, offset)
-        now = time.monotonic()
-        self._lag: dict[int, int] = {}
-        self._lag_asked = now - LAG_INTERVAL_SECONDS
-        self._lag_answered = now
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -108,12 +125,8 @@ class KafkaTransport:
         return self._max_record_bytes
 
     def positions(self) -> dict[int, int]:
-        """Return the next offset to be read of every partition."""
+        """Return the next offset to be read of every partition; only after `start`."""
         return {partition.partition: self._consumer.position(partition) for partition in self._partitions}
-
-    def newest_journal(self) -> bytes | None:
-        """Return the value of the newest committed journal record of this worker, or None."""
-        return None if self._journal is None else self._journal.value
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         """Return at most `max_records` next records, per partition in offset order; may wait for the first.
@@ -179,6 +192,7 @@ class KafkaTransport:
         self._expect(identity)
 
     def _identity(self) -> tuple[int, int]:
+        # The client shows these nowhere else; it is pinned.
         current = self._producer._transaction_manager.producer_id_and_epoch
         return current.producer_id, current.epoch
 
@@ -193,7 +207,9 @@ class KafkaTransport:
         except Exception:
             return
 
-    def _doubt(self, error: BaseException) -> Exception:
+    def _doubt(self, error: Exception) -> Exception:
+        if not isinstance(error, errors.KafkaError | OSError):  # TimeoutError is an OSError
+            return error  # ours to repair: starting again would only repeat it
         explained = explain(error, self._kafka)
         if isinstance(explained, FencedError | RefusedToStart):
             return explained
@@ -241,6 +257,7 @@ class KafkaTransport:
 
     def close(self) -> None:
         """Disconnect; an open transaction is rolled back."""
-        self._producer.close(timeout=0 if self._broken else 5)
+        if self._producer is not None:
+            self._producer.close(timeout=0 if self._broken else 5)
         self._consumer.close(autocommit=False, timeout_ms=2_000)
         self._deadline.stop()

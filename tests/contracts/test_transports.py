@@ -29,9 +29,14 @@ def memory_log(_: pytest.FixtureRequest) -> Log:
     log = MemoryLog()
     return Log(
         produce=lambda value: log.produce(value, key=b"ana"),
-        open=lambda: MemoryTransport(log),
+        open=lambda: started(MemoryTransport(log)),
         published=lambda: [(record.key, record.value) for record in log.published("recommendations")],
     )
+
+
+def started(transport: MemoryTransport) -> Transport:
+    transport.start()
+    return transport
 
 
 def kafka_log(request: pytest.FixtureRequest) -> Log:
@@ -45,6 +50,7 @@ def kafka_log(request: pytest.FixtureRequest) -> Log:
 
     def open_transport() -> Transport:
         opened.append(KafkaTransport(settings))
+        opened[-1].start()
         return opened[-1]
 
     def published() -> list[tuple[bytes | None, bytes | None]]:
@@ -183,6 +189,6 @@ def test_the_lag_is_what_was_not_read_yet(log: Log) -> None:
 def test_a_new_log_has_no_journal(log: Log) -> None:
     transport = log.open()
 
-    assert transport.newest_journal() is None
+    assert transport.start() is None
     assert transport.partitions == (0,)
     assert transport.max_record_bytes > 500_000

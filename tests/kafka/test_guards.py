@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import errors
+from kafka import KafkaAdminClient, errors
 from kafka.producer.transaction_manager import ProducerIdAndEpoch
 
-from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
-from stream.kafka import EventProducer, KafkaTransport, TopicReader, ensure_topics, missing_topics
+from stream.errors import BrokerUnreachable, ConfigError, FencedError, RefusedToStart, TransactionInDoubt
+from stream.kafka import EventProducer, KafkaTransport, TopicReader, differing_topics, ensure_topics, missing_topics
 from stream.kafka.deadline import DeadlineThread
+from stream.pipeline import Pipeline
 from stream.records import OutRecord
 from stream.settings import KafkaSettings, Settings
+from stream.worker import make_learner
 from tests.contracts.test_transports import kafka_settings, poll_all, read_all
 
 pytestmark = pytest.mark.broker
@@ -27,6 +30,17 @@ class Sabotaged:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+
+def opened(settings: Settings) -> KafkaTransport:
+    """Return a transport that has taken over."""
+    transport = KafkaTransport(settings)
+    transport.start()
+    return transport
+
+
+def make_pipeline(settings: Settings) -> Pipeline:
+    return Pipeline(settings, KafkaTransport(settings), make_learner(settings))
 
 
 class FailedFuture:
@@ -45,7 +59,7 @@ def settings(broker: Any) -> Settings:
 
 @pytest.fixture
 def transport(settings: Settings) -> Iterator[KafkaTransport]:
-    transport = KafkaTransport(settings)
+    transport = opened(settings)
     poll_all(transport, 1)
     yield transport
     transport.close()
@@ -62,7 +76,7 @@ def out(settings: Settings, *values: bytes) -> list[OutRecord]:
 
 def assert_nothing_happened(settings: Settings) -> None:
     assert published(settings) == []
-    after = KafkaTransport(settings)
+    after = opened(settings)
     assert after.positions() == {0: 0}
     after.close()
 
@@ -88,8 +102,11 @@ def test_a_record_that_was_not_written_rolls_the_whole_batch_back(
 def test_a_failed_transaction_is_aborted_at_once_and_does_not_hold_up_the_readers(
     settings: Settings, transport: KafkaTransport
 ) -> None:
-    transport._producer = Sabotaged(transport._producer, commit_transaction=lambda: 1 / 0)
-    with pytest.raises(TransactionInDoubt, match="ZeroDivisionError"):
+    def fail() -> None:
+        raise errors.KafkaTimeoutError("no answer")
+
+    transport._producer = Sabotaged(transport._producer, commit_transaction=fail)
+    with pytest.raises(TransactionInDoubt, match="no answer"):
         transport.commit(out(settings, b"rolled back"), {0: 1})
 
     with EventProducer(settings.kafka, settings.topics.recommendations) as another:
@@ -102,7 +119,7 @@ def test_a_commit_that_never_answers_ends_at_the_deadline(settings: Settings) ->
     hurried = settings.model_copy(
         update={"worker": settings.worker.model_copy(update={"commit_deadline_seconds": 0.5})}
     )
-    transport = KafkaTransport(hurried)
+    transport = opened(hurried)
     poll_all(transport, 1)
     transport._producer = Sabotaged(transport._producer, commit_transaction=lambda: time.sleep(3600))
 
@@ -147,13 +164,13 @@ def test_a_new_producer_epoch_in_the_middle_of_a_transaction_is_fatal(
 
 
 def test_an_open_transaction_of_a_dead_worker_is_rolled_back_by_the_next_one(settings: Settings) -> None:
-    dead = KafkaTransport(settings)
+    dead = opened(settings)
     poll_all(dead, 1)
     dead._producer.begin_transaction()
     dead._producer.send(settings.topics.recommendations, key=b"ana", value=b"half")
     dead._producer.flush()
 
-    after = KafkaTransport(settings)
+    after = opened(settings)
     poll_all(after, 1)
     after.commit(out(settings, b"whole"), {0: 1})
 
@@ -212,21 +229,22 @@ def test_a_broker_that_is_not_there_is_named() -> None:
 
 def test_group_and_journal_that_disagree_refuse_the_start_until_one_is_chosen(settings: Settings) -> None:
     entry = (
-        b'{"epoch":7,"app":"x","topic":"%b","partitions":{},"positions":{"0":0},"counts":{},'
-        b'"decoded_at_ms":1,"config_hash":"","cold_start":false}' % settings.topics.events.encode()
+        b'{"epoch":7,"app":"%b","topic":"%b","partitions":{},"positions":{"0":0},"counts":{},'
+        b'"decoded_at_ms":1,"config_hash":"","cold_start":false}'
+        % (settings.worker.transactional_id.encode(), settings.topics.events.encode())
     )
-    first = KafkaTransport(settings)
+    first = opened(settings)
     poll_all(first, 1)
     key = settings.worker.transactional_id.encode()
     first.commit([OutRecord(settings.topics.journal, key, entry)], {0: 1})
     first.close()
 
     with pytest.raises(RefusedToStart, match=r"is at 1, the journal at 0.*worker\.resume_from"):
-        KafkaTransport(settings)
+        opened(settings)
     positions = {}
     for trusted in ("group", "journal"):
         worker = settings.worker.model_copy(update={"resume_from": trusted})
-        chosen = KafkaTransport(settings.model_copy(update={"worker": worker}))
+        chosen = opened(settings.model_copy(update={"worker": worker}))
         positions[trusted] = chosen.positions()[0]
         chosen.close()
 
@@ -234,18 +252,107 @@ def test_group_and_journal_that_disagree_refuse_the_start_until_one_is_chosen(se
 
 
 def test_a_committed_offset_past_the_end_of_the_log_refuses_the_start(settings: Settings) -> None:
-    first = KafkaTransport(settings)
+    first = opened(settings)
     poll_all(first, 1)
     first.commit([], {0: 9})
     first.close()
 
     with pytest.raises(RefusedToStart, match=r"committed offset 9 is outside the log \[0, 1\]"):
-        KafkaTransport(settings)
+        opened(settings)
+
+
+def test_a_second_application_on_the_same_topics_is_refused_unless_it_is_a_renamed_one(settings: Settings) -> None:
+    first = make_pipeline(settings)
+    assert first.run_once() is not None
+    renamed = settings.worker.model_copy(update={"transactional_id": f"{settings.worker.transactional_id}-b"})
+
+    with pytest.raises(RefusedToStart, match=r"publish every list.*resume_from=journal"):
+        opened(settings.model_copy(update={"worker": renamed}))
+
+    chosen = renamed.model_copy(update={"resume_from": "journal"})
+    transport = KafkaTransport(settings.model_copy(update={"worker": chosen}))
+    entry = transport.start()
+    assert entry is not None
+    assert (entry.epoch, transport.positions()) == (1, {0: 1})
+    transport.close()
+
+
+def test_a_journal_topic_with_something_else_in_it_refuses_the_start(settings: Settings) -> None:
+    with EventProducer(settings.kafka, settings.topics.journal) as producer:
+        producer.send(settings.worker.transactional_id.encode(), b"x")
+
+    with pytest.raises(RefusedToStart, match=rf"{settings.topics.journal}\[0\]@0: expected a record of the journal"):
+        opened(settings)
+
+
+def test_what_comes_between_a_first_start_at_latest_and_a_restart_is_read(settings: Settings) -> None:
+    latest = settings.model_copy(update={"worker": settings.worker.model_copy(update={"start": "latest"})})
+    opened(latest).close()
+    with EventProducer(settings.kafka, settings.topics.events) as producer:
+        producer.send(b"ana", b"2")
+
+    again = opened(latest)
+
+    assert [record.value for record in poll_all(again, 1)] == [b"2"]
+    again.close()
+
+
+def test_an_error_of_ours_inside_a_transaction_is_not_called_a_matter_of_starting_again(
+    settings: Settings, transport: KafkaTransport
+) -> None:
+    with pytest.raises(TypeError):
+        transport.commit([OutRecord(settings.topics.recommendations, b"k", b"v", [("name", None)])], {0: 1})
+    assert_nothing_happened(settings)
+
+
+def test_a_record_too_large_for_its_topic_refuses_with_the_setting_to_change(
+    settings: Settings, transport: KafkaTransport
+) -> None:
+    with pytest.raises(RefusedToStart, match=r"max\.message\.bytes"):
+        transport.commit(out(settings, b"x" * 5_000_000), {0: 1})
+    assert_nothing_happened(settings)
+
+
+def test_a_certificate_file_that_is_not_there_is_named() -> None:
+    kafka = KafkaSettings(security_protocol="SSL", ssl_cafile=Path("/nowhere/ca.pem"))
+
+    with pytest.raises(ConfigError, match=r"kafka\.ssl_cafile: expected a readable file, got /nowhere/ca\.pem"):
+        EventProducer(kafka, "events")
+
+
+def test_topics_that_exist_otherwise_than_they_should_are_named(broker: Any) -> None:
+    settings = kafka_settings(broker)
+    topics = settings.topics
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
+    admin.create_topics(
+        {topics.recommendations: {"num_partitions": 1, "replication_factor": 1, "configs": {}}}, wait_for_metadata=True
+    )
+    admin.close()
+
+    ensure_topics(settings)
+
+    differences = differing_topics(settings)
+    assert set(differences) == {topics.recommendations}
+    assert "cleanup.policy is delete, expected compact" in differences[topics.recommendations]
+
+
+@pytest.mark.parametrize("compression_type", ["gzip", "lz4", "snappy", "zstd"])
+def test_events_are_read_however_their_producer_compresses_them(settings: Settings, compression_type: str) -> None:
+    kafka = settings.kafka.model_copy(update={"compression_type": compression_type})
+    values = [b"%d" % number + b"x" * 50_000 for number in range(40)]  # a batch of 2 MB
+    with EventProducer(kafka, settings.topics.events) as producer:
+        for value in values:
+            producer.send(b"ana", value)
+
+    transport = opened(settings)
+
+    assert [record.value for record in poll_all(transport, 41)] == [b"1", *values]
+    transport.close()
 
 
 def test_a_first_start_at_latest_reads_only_what_comes_after(settings: Settings) -> None:
     worker = settings.worker.model_copy(update={"start": "latest"})
-    transport = KafkaTransport(settings.model_copy(update={"worker": worker}))
+    transport = opened(settings.model_copy(update={"worker": worker}))
     assert transport.positions() == {0: 1}
 
     with EventProducer(settings.kafka, settings.topics.events) as producer:

@@ -83,6 +83,52 @@ def test_a_list_setting_is_split_at_commas() -> None:
     assert load_config(flags={"evidence.owned": ""}, environ={}).settings.evidence.owned == ()
 
 
+def test_variables_of_a_kubernetes_service_called_millstream_are_no_settings() -> None:
+    environ = {
+        "MILLSTREAM_PORT": "tcp://10.0.0.1:9464",
+        "MILLSTREAM_SERVICE_HOST": "10.0.0.1",
+        "MILLSTREAM_SERVICE_PORT": "9464",
+        "MILLSTREAM_SERVICE_PORT_HTTP": "9464",
+        "MILLSTREAM_PORT_9464_TCP_ADDR": "10.0.0.1",
+        "MILLSTREAM_KAFKA_UI_SERVICE_HOST": "10.0.0.2",
+    }
+
+    assert load_config(environ=environ).origins == {}
+
+
+def test_a_file_may_not_say_true_where_a_number_belongs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batching\.max_events: expected no true or false, got true"):
+        load_config(write(tmp_path, "[batching]\nmax_events = true\n"), environ={})
+
+
+def test_an_empty_text_means_not_set_where_nothing_is_a_value() -> None:
+    assert load_config(flags={"kafka.ssl_cafile": ""}, environ={}).settings.kafka.ssl_cafile is None
+
+
+def test_addresses_without_a_port_are_refused() -> None:
+    for servers in (",", "kafka", "kafka:x", "a:1,,b:2"):
+        with pytest.raises(ConfigError, match=r"kafka\.bootstrap_servers"):
+            load_config(flags={"kafka.bootstrap_servers": servers}, environ={})
+    assert load_config(flags={"kafka.bootstrap_servers": "[::1]:9092, b:1"}, environ={})
+
+
+def test_a_login_without_user_or_password_is_refused() -> None:
+    sasl = {"kafka.security_protocol": "SASL_SSL", "kafka.sasl_mechanism": "PLAIN", "kafka.sasl_plain_username": "ana"}
+
+    with pytest.raises(ConfigError, match="sasl_plain_username, sasl_plain_password: expected both"):
+        load_config(flags=sasl, environ={})
+    assert load_config(flags=sasl, environ={"MILLSTREAM_KAFKA_SASL_PLAIN_PASSWORD": "canary"})
+
+
+def test_lists_that_could_be_too_long_for_their_topic_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.k: a list of 1000 items .* can have 8272000 bytes"):
+        load_config(flags={"model.k": "1000", "events.max_id_bytes": "4096"}, environ={})
+
+
+def test_a_log_level_may_be_written_in_small_letters() -> None:
+    assert load_config(flags={"log.level": "debug"}, environ={}).settings.log.level == "DEBUG"
+
+
 def test_a_secret_is_refused_on_the_command_line() -> None:
     with pytest.raises(ConfigError, match="MILLSTREAM_KAFKA_SASL_PLAIN_PASSWORD") as caught:
         load_config(flags={"kafka.sasl_plain_password": "canary"}, environ={})

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.decode import MAX_TIME_MS, DeadCode, Decoder
+from stream.decode import DeadCode, Decoder
 from stream.records import NO_TIMESTAMP
+from stream.schema import MAX_TIME_MS
 from stream.settings import EventSettings
 from tests.stream.events import NOW_MS, event_bytes, record
 
@@ -115,6 +116,12 @@ def test_an_event_without_any_time_is_a_dead_letter() -> None:
     decoded = Decoder(CONFIG).decode([record(value, timestamp_ms=NO_TIMESTAMP)], NOW_MS)
 
     assert [letter.code for letter in decoded.dead_letters] == [DeadCode.BAD_TIME]
+
+
+def test_a_written_time_of_minus_one_is_not_called_missing() -> None:
+    decoded = Decoder(CONFIG).decode([record(event_bytes("ana", "a", ts=-1))], NOW_MS)
+
+    assert [letter.message for letter in decoded.dead_letters] == [f"$.ts: expected milliseconds in 0..{MAX_TIME_MS}"]
 
 
 def test_the_first_millisecond_of_1970_and_the_allowed_future_are_good_times() -> None:

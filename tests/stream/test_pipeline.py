@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from online_models import OnlineLearner
-from stream.errors import FencedError, TransactionInDoubt
+from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
 from stream.memory import MemoryLog, MemoryTransport
 from stream.pipeline import BatchReport, Clocks, Pipeline
 from stream.records import OutRecord
@@ -55,7 +55,7 @@ def journal(log: MemoryLog) -> list[JournalEntry]:
 
 
 def headers(record: OutRecord) -> dict[str, str]:
-    return {name: value.decode() for name, value in record.headers}
+    return {name: (value or b"").decode() for name, value in record.headers}
 
 
 def test_every_touched_user_gets_one_fresh_list_per_batch() -> None:
@@ -110,6 +110,28 @@ def test_bad_records_go_to_the_dead_letters_in_the_same_transaction_and_the_stre
     assert headers(second)["millstream.error.code"] == "null_value"
     assert report.step.num_learned == 1
     assert log.committed == {0: 3}
+
+
+def test_a_header_without_a_value_does_not_stop_a_dead_letter() -> None:
+    log = MemoryLog()
+    log.produce(b"no json", headers=[("trace", None)], timestamp_ms=NOW_MS)
+
+    run_dry(make_pipeline(log))
+
+    (letter,) = log.published("events.dlq")
+    assert letter.headers[0] == ("trace", b"")
+
+
+def test_a_dead_letter_with_an_old_timestamp_gets_a_new_one_so_that_retention_does_not_take_it() -> None:
+    log = MemoryLog()
+    for age_ms in (1, 86_399_000, 86_401_000):
+        log.produce(b"no json", timestamp_ms=NOW_MS + 5 - age_ms)
+
+    run_dry(make_pipeline(log))
+
+    letters = log.published("events.dlq")
+    assert [letter.timestamp_ms for letter in letters] == [NOW_MS + 4, NOW_MS + 5 - 86_399_000, None]
+    assert headers(letters[2])["millstream.error.timestamp"] == str(NOW_MS + 5 - 86_401_000)
 
 
 def test_a_batch_of_nothing_but_bad_records_is_committed_too() -> None:
@@ -237,7 +259,7 @@ def test_a_list_after_a_late_event_still_says_how_new_the_newest_event_is_that_i
     assert [one.event_ts for one in lists(log)] == [NOW_MS, NOW_MS]
 
 
-def test_an_event_whose_key_is_another_user_is_counted() -> None:
+def test_an_event_whose_key_is_not_its_user_is_counted() -> None:
     log = MemoryLog()
     log.produce(event_bytes("ana", "a"), key=b"ben", timestamp_ms=NOW_MS)
     log.produce(event_bytes("ana", "a"), key=b"ana", timestamp_ms=NOW_MS)
@@ -245,7 +267,7 @@ def test_an_event_whose_key_is_another_user_is_counted() -> None:
 
     (report,) = run_dry(make_pipeline(log))
 
-    assert report.encoded.num_key_mismatches == 1
+    assert report.encoded.key_mismatches == {"missing": 1, "other": 1}
 
 
 def test_more_users_and_items_than_the_tables_hold_are_served_all_the_same() -> None:
@@ -259,6 +281,24 @@ def test_more_users_and_items_than_the_tables_hold_are_served_all_the_same() -> 
     assert len(lists(log)) == 1200
     assert (len(pipeline.encoder.users), pipeline.encoder.users.num_evictions) == (1000, 200)
     assert (len(pipeline.encoder.items), pipeline.encoder.items.num_evictions) == (100, 1100)
+
+
+def test_a_partition_share_too_small_for_a_batch_is_refused_before_the_running_worker_is_ended() -> None:
+    settings = small_settings(model={"user_capacity": 1000}, batching={"max_events": 600})
+    log = MemoryLog(num_partitions=2)
+
+    with pytest.raises(RefusedToStart, match="500 user rows"):
+        make_pipeline(log, settings)
+
+    assert log.owner == 0
+
+
+def test_a_journal_that_cannot_be_read_refuses_the_start() -> None:
+    log = MemoryLog()
+    log.topics["millstream.journal"] = [OutRecord("millstream.journal", b"millstream-0", b"{}")]
+
+    with pytest.raises(RefusedToStart, match="expected a record of the journal"):
+        make_pipeline(log)
 
 
 def test_the_same_log_and_seed_publish_the_same_lists() -> None:

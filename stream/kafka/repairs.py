@@ -1,0 +1,42 @@
+"""Repairs of the pinned client for what it cannot read. Each has a test, and goes when the client has its own."""
+
+from typing import Any
+
+from kafka.record.default_records import DefaultRecordBatch
+
+__all__ = ["apply"]
+
+
+class _LenientBuffer(bytearray):
+    """A buffer whose parts decode whatever they hold; what is no UTF-8 becomes escapes such as `\\xff`."""
+
+    def __getitem__(self, key: Any) -> Any:
+        got = super().__getitem__(key)
+        return _LenientBuffer(got) if isinstance(key, slice) else got
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return super().decode(encoding, "backslashreplace")
+
+
+def apply() -> None:
+    """Let the client read a record with a header name that is not UTF-8.
+
+    Without this it fails on the whole batch of records, again and again, and one such record stops the stream for good.
+    """
+    strict = DefaultRecordBatch._read_msg
+    if getattr(strict, "is_repaired", False):
+        return
+
+    def read_message(batch: Any) -> Any:
+        position = batch._pos
+        try:
+            return strict(batch)
+        except UnicodeDecodeError:
+            buffer, batch._buffer, batch._pos = batch._buffer, _LenientBuffer(batch._buffer), position
+            try:
+                return strict(batch)
+            finally:
+                batch._buffer = buffer
+
+    read_message.is_repaired = True  # type: ignore[attr-defined]
+    DefaultRecordBatch._read_msg = read_message

@@ -1,0 +1,51 @@
+"""What the pinned client cannot read by itself."""
+
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+from stream.kafka import KafkaTransport, ensure_topics, repairs
+from tests.contracts.test_transports import kafka_settings, poll_all
+
+
+def test_a_header_name_that_is_no_utf8_is_escaped_and_the_records_around_it_are_read() -> None:
+    repairs.apply()
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 65_536)
+    for offset, name in enumerate(("plain", "zz", "plain")):
+        builder.append(offset, 1_000, b"k", b"v%d" % offset, [(name, b"h"), ("empty", None)])
+    buffer = bytes(builder.build()).replace(b"zz", b"\xff\xfe")
+
+    records = list(DefaultRecordBatch(buffer))
+
+    assert [record.value for record in records] == [b"v0", b"v1", b"v2"]
+    assert [record.headers[0][0] for record in records] == ["plain", "\\xff\\xfe", "plain"]
+    assert [record.headers[1] for record in records] == [("empty", None)] * 3
+
+
+def test_the_repair_is_made_once() -> None:
+    repairs.apply()
+    repaired = DefaultRecordBatch._read_msg
+
+    repairs.apply()
+
+    assert DefaultRecordBatch._read_msg is repaired
+
+
+@pytest.mark.broker
+@pytest.mark.skipif(shutil.which("kcat") is None, reason="needs kcat: apt-get install kcat")
+def test_odd_headers_of_a_foreign_client_are_read(broker: Any) -> None:
+    settings = kafka_settings(broker)
+    ensure_topics(settings)
+    command = ["kcat", "-P", "-b", broker.bootstrap_servers, "-t", settings.topics.events, "-k", "ana"]
+    for header in (b"nullv", b"\xff\xfe=1"):
+        subprocess.run([*command, "-H", header], input=b"bad", check=True)
+
+    transport = KafkaTransport(settings)
+    transport.start()
+    records = poll_all(transport, 2)
+    transport.close()
+
+    assert [record.headers for record in records] == [[("nullv", None)], [("\\xff\\xfe", b"1")]]
