@@ -282,6 +282,36 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_open_is_repeated_by_the_nex
     assert_every_event_is_accounted_for_once(settings, NUM_EVENTS)
 
 
+def test_a_signal_while_the_worker_starts_ends_it_cleanly(
+    settings: Settings, start: Callable[..., WorkerProcess]
+) -> None:
+    away = {"kafka.bootstrap_servers": "127.0.0.1:1", "kafka.bootstrap_timeout_ms": 60_000, "log.level": "DEBUG"}
+    worker = start(**away)
+    until(lambda: "Unable to connect" in worker.text() or "ECONNREFUSED" in worker.text(), worker)
+
+    worker.process.send_signal(signal.SIGTERM)
+
+    assert worker.wait() == 0, worker.text()
+    assert "stopping" in worker.text()
+
+
+def test_a_value_of_two_megabytes_is_a_dead_letter_and_the_stream_goes_on(
+    settings: Settings, start: Callable[..., WorkerProcess]
+) -> None:
+    with EventProducer(settings.kafka, settings.topics.events) as producer:
+        producer.send(b"ana", b"x" * 2_000_000)
+        producer.send(b"ana", event_bytes("ana", "a", "click"))
+
+    worker = start()
+    until(lambda: sum(entry.counts["learned"] for entry in journal(settings)) == 1, worker)
+    worker.process.send_signal(signal.SIGTERM)
+
+    assert worker.wait() == 0
+    (letter,) = read(settings, settings.topics.dead_letters)
+    assert (letter.key, letter.value) == (b"ana", b"x" * 2_000_000)
+    assert dict(letter.headers)["millstream.error.code"] == b"too_large"
+
+
 def test_records_of_aborted_transactions_are_never_learned(
     settings: Settings, start: Callable[..., WorkerProcess]
 ) -> None:

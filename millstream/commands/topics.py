@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from stream.errors import ConfigError
 from stream.kafka import differing_topics, ensure_topics, missing_topics, topic_plans
 from stream.schema import SCHEMAS, json_schema
 
@@ -54,8 +55,11 @@ def schemas(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("docs/schemas"),
 ) -> None:
     """Write the JSON Schema of every record value."""
-    out.mkdir(parents=True, exist_ok=True)
     for name in SCHEMAS:
         path = out / f"{name}.schema.json"
-        path.write_text(json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--out {out}: expected a folder to write to: {error.strerror}") from error
         typer.echo(str(path))
