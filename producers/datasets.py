@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from producers.cells import to_id
 from producers.event_file import EventFile, ReadOptions
-from producers.tables import BadRow, read_rows
+from producers.files import expecting
+from producers.tables import BadRow, column_names, read_rows, table_in
 from stream.errors import ConfigError
 
 __all__ = ["DATASETS", "Dataset", "dataset", "read_titles"]
@@ -44,10 +45,12 @@ def dataset(name: str | Path) -> Dataset:
         folder = Path(str(files("producers") / "data" / DATASETS[str(name)]))
         return Dataset(str(name), folder / "events.parquet", folder / "items.parquet")
     path = Path(name)
-    if path.is_dir():
-        return _from_folder(path)
-    if not path.exists():
-        raise ConfigError(f"{name}: expected a file or one of {', '.join(DATASETS)}; there is no such file")
+    expected = f"a file or one of {', '.join(DATASETS)}"
+    with expecting(expected, name):  # such as a name too long for any file
+        if path.is_dir():
+            return _from_folder(path)
+        if not path.exists():
+            raise ConfigError(f"{name}: expected {expected}; there is no such file")
     return Dataset(path.name, path, None)
 
 
@@ -57,15 +60,20 @@ def read_titles(path: Path) -> dict[str, str]:
     JSON lines in the format of the topic `items` will do.
 
     Raises:
-        ConfigError: the columns are not there.
+        ConfigError: the columns are not there, or a row is damaged.
     """
+    table = table_in(path)
+    names = column_names(table)
+    if names is not None and not {"item", "title"} <= set(names):
+        raise ConfigError(f"{path}: expected columns item and title, got {', '.join(names)}")
     titles: dict[str, str] = {}
-    for number, row in read_rows(path):
+    for number, row in read_rows(table):
         if isinstance(row, BadRow):
             raise row
-        if not {"item", "title"} <= row.keys():
-            raise ConfigError(f"{path}:{number}: expected columns item and title, got {', '.join(row)}")
-        item, title = to_id(row["item"]), row["title"]
+        if "item" not in row:
+            raise ConfigError(f"{path}:{number}: expected an item, got {', '.join(row):.200}")
+        with expecting("an item and its title", f"{path}:{number}"):
+            item, title = to_id(row["item"]), row.get("title")
         if item and title:
             titles[item] = str(title)
     return titles

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream.errors import ConfigError
-from stream.schema import Event
+from stream.schema import MAX_TIME_MS, Event
 from stream.settings import EventSettings
 
 __all__ = [
     "BadEvent",
     "DEFAULT_LIMITS",
-    "MAX_TIME_MS",
     "OutgoingRecord",
     "decode_event",
     "encode_event",
@@ -27,9 +26,6 @@ __all__ = [
 
 DEFAULT_LIMITS = EventSettings()
 """The limits of a worker whose settings were left alone."""
-
-MAX_TIME_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999, the last one that the worker takes."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)
@@ -73,6 +69,9 @@ def encode_event(event: Event, limits: EventSettings = DEFAULT_LIMITS) -> bytes:
     try:
         value = _encoder.encode(event)
         _decoder.decode(value)
+    except UnicodeEncodeError as error:
+        text = error.object[error.start : error.end]
+        raise BadEvent(f"event {_shown(event)}: expected text in UTF-8, got the surrogate {text!r:.20}") from error
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
         raise BadEvent(f"event {_shown(event)}: {error}") from error
     _check_sizes(event, value, limits)

@@ -108,5 +108,21 @@ def test_titles_come_from_a_table_or_from_records_of_the_items_topic(tmp_path: P
     assert read_titles(table) == read_titles(records) == {"1": "Alien"}
 
     table.write_text("sku,name\n1,Alien\n")
-    with pytest.raises(ConfigError, match=r"items\.csv:2: expected columns item and title, got sku, name"):
+    with pytest.raises(ConfigError, match=r"items\.csv: expected columns item and title, got sku, name"):
         read_titles(table)
+
+
+def test_items_without_a_title_are_left_out_and_what_is_no_item_is_named(tmp_path: Path) -> None:
+    records = tmp_path / "items.jsonl"
+    records.write_text('{"item":"2"}\n{"item":"1","title":"Alien"}\n')
+
+    assert read_titles(records) == {"1": "Alien"}
+
+    records.write_text('{"item":true,"title":"Alien"}\n')
+    with pytest.raises(ConfigError, match=r"items\.jsonl:1: expected an item and its title: expected an id"):
+        read_titles(records)
+
+
+def test_a_name_too_long_for_a_file_is_no_data_set() -> None:
+    with pytest.raises(ConfigError, match="expected a file or one of online-retail, otto-mini: File name too long"):
+        dataset("x" * 5_000)

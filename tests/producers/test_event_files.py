@@ -1,5 +1,7 @@
 """Promises of reading event files: formats, names, times, and what is said when a file is not as expected."""
 
+import errno
+import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -67,6 +69,99 @@ def test_tsv_jsonl_and_parquet_hold_the_same_event(tmp_path: Path) -> None:
     table = parquet(tmp_path, columns | {"value": [15.3], "session": ["s-1"], "context": [{"country": "GB"}]})
 
     assert list(EventFile(tsv)) == list(EventFile(jsonl)) == list(EventFile(table)) == [FULL]
+
+
+LATE = [
+    Event(user="ana", item="1", type="click"),
+    Event(user="ana", item="2", type="cart", ts=1291191960000, id="e-2", value=2.5, session="s", context={"at": "GB"}),
+]
+"""What the first row leaves out, the second one has."""
+
+
+def test_fields_that_begin_after_the_first_line_are_read_from_jsonl(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "e.jsonl",
+        '{"user":"ana","item":"1","type":"click"}\n'
+        '{"user":"ana","item":"2","type":"cart","ts":1291191960000,"id":"e-2","value":2.5,"session":"s",'
+        '"context.at":"GB"}\n',
+    )
+
+    assert list(EventFile(path)) == LATE
+
+
+def test_columns_that_are_empty_at_first_are_read_from_csv_and_parquet(tmp_path: Path) -> None:
+    table = written(
+        tmp_path,
+        "e.csv",
+        "user,item,type,ts,id,value,session,context.at\nana,1,click,,,,,\nana,2,cart,1291191960000,e-2,2.5,s,GB\n",
+    )
+    columns: dict[str, Any] = {"user": ["ana", "ana"], "item": ["1", "2"], "type": ["click", "cart"]}
+    columns |= {"ts": [None, 1291191960000], "id": [None, "e-2"], "value": [None, 2.5], "session": [None, "s"]}
+    nulls = parquet(tmp_path, columns | {"context.at": [None, "GB"]})
+
+    assert list(EventFile(table)) == list(EventFile(nulls)) == LATE
+
+
+def test_nulls_in_jsonl_are_fields_without_a_value(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "e.jsonl",
+        '{"user":"ana","item":"1","type":"click","ts":null,"id":null,"value":null,"session":null,"context":null}\n',
+    )
+
+    assert list(EventFile(path)) == LATE[:1]
+
+
+def test_a_first_line_without_a_user_is_one_bad_row_and_no_reason_to_refuse_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "e.jsonl", '{"item":"1","type":"click"}\n{"user":"ana","item":"1","type":"click"}\n')
+    file = EventFile(path, ReadOptions(skip_bad=True))
+
+    assert list(file) == LATE[:1]
+    assert file.num_bad == 1
+    assert "e.jsonl:1: user: expected an id, got nothing but item, type; is it one of them? --map user=COLUMN" in str(
+        file.first_bad
+    )
+
+
+def test_a_mapped_field_may_begin_late_but_one_that_no_line_has_is_refused(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "e.jsonl",
+        '{"user":"ana","item":"1","type":"click"}\nrubbish\n{"user":"ana","item":"1","type":"click","when":7}\n',
+    )
+    options = ReadOptions(columns={"ts": "when"}, ts_unit="s", skip_bad=True)
+
+    assert [event.ts for event in EventFile(path, options)] == [None, 7_000]
+    with pytest.raises(ConfigError, match="--map ts=wenn: no such column; there are user, item, type, when"):
+        EventFile(path, ReadOptions(columns={"ts": "wenn"}))
+
+
+def test_capital_endings_name_the_same_formats(tmp_path: Path) -> None:
+    assert list(EventFile(written(tmp_path, "E.CSV", "user,item,type\nana,1,click\n"))) == LATE[:1]
+
+
+def test_a_format_can_be_named_for_a_file_whose_ending_says_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path, "e.txt", "user\titem\ttype\nana\t1\tclick\n")
+
+    assert list(EventFile(path, ReadOptions(format="tsv"))) == LATE[:1]
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [(None, b'{"user":"ana","item":"1","type":"click"}\n'), ("csv", b"user,item,type\nana,1,click\n")],
+)
+def test_a_stream_is_read_once_as_json_lines_or_in_the_named_format(format: str | None, text: bytes) -> None:
+    assert list(EventFile(io.BytesIO(text), ReadOptions(format=format))) == LATE[:1]
+
+
+def test_the_columns_of_a_stream_are_checked_once_they_are_seen() -> None:
+    stream = EventFile(io.BytesIO(b"customer,item,type\nana,1,click\n"), ReadOptions(format="csv", skip_bad=True))
+
+    with pytest.raises(ConfigError, match="standard input: no column user; there are customer, item, type"):
+        list(stream)
+    with pytest.raises(ConfigError, match="standard input: expected csv, tsv or jsonl"):
+        EventFile(io.BytesIO(b""), ReadOptions(format="parquet"))
 
 
 def test_integer_ids_become_their_digits_also_in_a_column_with_gaps(tmp_path: Path) -> None:
@@ -167,12 +262,76 @@ def test_a_file_that_cannot_be_read_is_refused_at_once(tmp_path: Path, name: str
         EventFile(tmp_path / name)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+def test_column_names_in_another_encoding_are_refused(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "e.csv"
+    path.write_bytes("user,item,type,größe\nana,1,click,2\n".encode(encoding))
+
+    with pytest.raises(ConfigError, match=r"e\.csv:1: expected column names in UTF-8"):
+        EventFile(path, ReadOptions(skip_bad=True))
+
+
+def test_of_a_file_in_latin_1_only_the_rows_that_need_the_foreign_bytes_are_bad(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    rows = "user,item,type,note\nana,1,click,Zoë\nZoë,1,click,\nana,1,click,\n"
+    path.write_bytes(rows.encode("latin-1"))
+    file = EventFile(path, ReadOptions(skip_bad=True))
+
+    assert list(file) == 2 * LATE[:1]
+    assert file.num_bad == 1
+    assert "e.csv:3: event user='Zo\\udceb'" in str(file.first_bad)
+    assert "expected text in UTF-8" in str(file.first_bad)
+
+
+def test_a_column_that_is_there_twice_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected every column once, got item more than once"):
+        EventFile(written(tmp_path, "e.csv", "user,item,item,type,,\nana,1,2,click,,\n"))
+
+    table = pa.Table.from_arrays([pa.array(["ana"]), pa.array(["ben"])], ["user", "user"])
+    pq.write_table(table, tmp_path / "e.parquet")
+    with pytest.raises(ConfigError, match="got user more than once"):
+        EventFile(tmp_path / "e.parquet")
+
+
+def test_a_parquet_file_with_a_damaged_page_is_refused_where_the_damage_is(tmp_path: Path) -> None:
+    users = [f"user-{number}" for number in range(20_000)]
+    path = parquet(tmp_path, {"user": users, "item": users, "type": ["click"] * 20_000})
+    damaged = bytearray(path.read_bytes())
+    damaged[1_000:50_000] = bytes(49_000)
+    path.write_bytes(damaged)
+
+    with pytest.raises(ConfigError, match=r"events\.parquet: expected a whole parquet file: "):
+        list(EventFile(path, ReadOptions(skip_bad=True)))
+
+
+def test_times_finer_than_python_has_are_read_from_parquet(tmp_path: Path) -> None:
+    times = pa.array([1291191960123456789], pa.timestamp("ns", "UTC"))
+    path = parquet(tmp_path, {"user": ["ana"], "item": ["1"], "type": ["click"], "ts": times})
+
+    assert [event.ts for event in EventFile(path)] == [1291191960123]
+
+
+def test_a_disk_that_fails_while_a_file_is_read_is_no_traceback() -> None:
+    class Failing(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    for format in ("jsonl", "csv"):
+        with pytest.raises(ConfigError, match="expected a file that can be read: Input/output error"):
+            list(EventFile(io.BufferedReader(Failing()), ReadOptions(format=format)))
+
+
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a parquet file"):
         EventFile(written(tmp_path, "e.parquet", "user,item"))
 
 
-@pytest.mark.parametrize("options", [{"columns": {"usr": "a"}}, {"default_type": "clicked"}, {"ts_unit": "h"}])
+@pytest.mark.parametrize(
+    "options", [{"columns": {"usr": "a"}}, {"default_type": "clicked"}, {"format": "xls"}, {"ts_unit": "h"}]
+)
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="expected one of"):
         ReadOptions(**options)
