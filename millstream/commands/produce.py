@@ -1,5 +1,6 @@
 """`millstream produce`: a file of events goes to Kafka."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -15,18 +16,24 @@ from producers.encoding import OutgoingRecord, encode_record
 from producers.event_file import EventFile, ReadOptions
 from producers.pacing import Pacer
 from producers.sender import EventSender
+from producers.standard_input import stoppable, until_stopped
 from producers.stopping import StopFlag, stop_on_signals
 from stream.errors import ConfigError
 
 __all__ = ["parse_rate", "produce", "send_records"]
 
 REFRESH_SECONDS = 0.1
+STANDARD_INPUT = "-"
 
 
 # More than six parameters: typer reads the options of a command from its parameters.
 def produce(
     file: Annotated[
-        str, typer.Argument(help="Parquet, CSV, TSV or JSONL file, or a bundled one: online-retail, otto-mini.")
+        str,
+        typer.Argument(
+            metavar="FILE|-",
+            help="Parquet, CSV, TSV or JSONL file, or a bundled one: online-retail, otto-mini; - reads standard input.",
+        ),
     ],
     rate: Annotated[str | None, typer.Option(help="Events a second, or max. Default: max.")] = None,
     speed: Annotated[
@@ -40,6 +47,10 @@ def produce(
     type_: Annotated[
         str | None, typer.Option("--type", help="Type of rows that name none, e.g. purchase for a file of orders.")
     ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="jsonl, csv, tsv or parquet. Default: the file's ending; jsonl for -."),
+    ] = None,
     ts_unit: Annotated[str, typer.Option(help="Unit of times given as numbers: s, ms, us or ns.")] = "ms",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count rows that are no events, and go on.")] = False,
     config: ConfigOption = None,
@@ -52,16 +63,17 @@ def produce(
     there is no column type). Ctrl-C waits for what was sent and says how much that was.
     """
     settings = settings_from(config, set_, bootstrap_servers)
-    options = ReadOptions(columns=_mapping(map_ or []), default_type=type_, ts_unit=ts_unit, skip_bad=skip_bad)
-    events = dataset(file).events(options)
-    total = events.num_rows if limit is None else min(limit, events.num_rows or limit)
-    with (
-        stop_on_signals() as flag,
-        EventSender(settings.kafka, settings.topics.events, limits=settings.events) as sender,
-    ):
+    options = ReadOptions(
+        columns=_mapping(map_ or []), default_type=type_, format=format_, ts_unit=ts_unit, skip_bad=skip_bad
+    )
+    with stop_on_signals() as flag:
+        is_file = file != STANDARD_INPUT
+        events = dataset(file).events(options) if is_file else EventFile(stoppable(sys.stdin.fileno(), flag), options)
+        total = events.num_rows if limit is None else min(limit, events.num_rows or limit)
         pacer = Pacer(rate=parse_rate(rate), speed=speed, sleep=flag.sleep)
-        records = (encode_record(event, settings.events) for event in islice(events, limit))
-        send_records(sender, records, pacer, flag, total)
+        records = (encode_record(event, settings.events) for event in islice(until_stopped(events), limit))
+        with EventSender(settings.kafka, settings.topics.events, limits=settings.events) as sender:
+            send_records(sender, records, pacer, flag, total)
     _report_skipped(events)
 
 

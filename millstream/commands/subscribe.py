@@ -1,6 +1,8 @@
 """`millstream subscribe`: the published lists, as rows to read or JSON lines to pipe."""
 
+import contextlib
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -62,11 +64,20 @@ def subscribe(
 
 
 def _lists(subscription: ListSubscription, flag: StopFlag, *, once: bool) -> Iterator[PublishedList]:
-    while not flag.is_set:
+    while not flag.is_set and not _reader_has_left():
         found = subscription.poll(POLL_SECONDS)
         yield from found
         if once and not found and subscription.caught_up():
             return
+
+
+def _reader_has_left() -> bool:
+    """Return True when nobody can read our output any more (`| head` has ended), without having to write to it."""
+    with contextlib.suppress(OSError, ValueError):  # what has no descriptor cannot be left
+        watched = select.poll()
+        watched.register(sys.stdout.fileno(), 0)
+        return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in watched.poll(0))
+    return False
 
 
 def _print_all(lists: Iterator[PublishedList], show: Callable[[PublishedList], None]) -> None:

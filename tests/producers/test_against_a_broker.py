@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from millstream.main import app
 from producers import Event, EventSender, ListSubscription, subscription
 from producers.encoding import decode_event
 from stream.errors import ConfigError, MillstreamError, RefusedToStart
-from stream.kafka import EventProducer, TopicReader, ensure_topics, read_tail
+from stream.kafka import EventProducer, TopicReader, ensure_topics, newest_record
 from stream.records import Record
 from stream.schema import RankedItem, Recommendation
 from stream.settings import KafkaSettings, Settings, TopicSettings
@@ -85,6 +85,14 @@ def lists(settings: Settings) -> Settings:
         producer.send(b"cid", b"rubbish")
         producer.flush()
     return settings
+
+
+def ended_within(process: "subprocess.Popen[bytes]", seconds: float) -> int:
+    """Return the exit status of a process, which is killed when it has none in time."""
+    try:
+        return process.wait(seconds)
+    finally:
+        process.kill()
 
 
 # Sending
@@ -158,6 +166,30 @@ def test_produce_says_how_much_was_sent_before_a_bad_row(settings: Settings, tmp
     assert isinstance(result.exception, MillstreamError)
     assert "events.csv:3: type" in str(result.exception)
     assert len(events_of(settings)) == 1
+
+
+def test_produce_reads_standard_input_to_its_end(settings: Settings) -> None:
+    command = arguments(settings, sys.executable, "-m", "millstream", "produce", "-", "--format", "csv")
+    rows = b"user,item,type\nana,1,click\nben,2,cart\n"
+    done = subprocess.run(command, input=rows, stdout=subprocess.PIPE, timeout=DEADLINE_SECONDS, check=True)
+
+    assert b"sent 2 events" in done.stdout
+    assert {event.user for event in events_of(settings)} == {"ana", "ben"}
+
+
+def test_sigterm_ends_a_wait_for_more_standard_input_and_says_how_much_was_sent(settings: Settings) -> None:
+    command = arguments(settings, sys.executable, "-m", "millstream", "produce", "-")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b'{"user":"ana","item":"1","type":"click"}\n{"user":"b')
+        process.stdin.flush()
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not records_of(settings, settings.topics.events) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert ended_within(process, DEADLINE_SECONDS) == 0
+        assert process.stdout is not None
+        assert b"stopped: sent 1 events" in process.stdout.read()
 
 
 def test_produce_refuses_a_topic_that_is_not_there_rather_than_making_it(settings: Settings) -> None:
@@ -252,6 +284,16 @@ def test_a_reader_that_leaves_early_is_no_error(lists: Settings) -> None:
     assert b"BrokenPipe" not in done.stderr
 
 
+def test_subscribe_leaves_with_its_reader_without_waiting_for_the_next_list(lists: Settings) -> None:
+    command = arguments(lists, sys.executable, "-m", "millstream", "subscribe", "--user", "ana")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+
+        assert ended_within(process, DEADLINE_SECONDS) == 0
+
+
 def follow(following: ListSubscription, num_lists: int) -> Iterator[tuple[str, int | None]]:
     """Yield user and epoch (None: erased) of the next lists."""
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -278,12 +320,12 @@ def test_a_subscription_to_one_user_gives_the_newest_list_then_each_new_one(list
 def test_a_list_published_while_the_newest_is_looked_up_is_given_once(
     lists: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def published_first(kafka: KafkaSettings, topic: str, key: bytes) -> Record | None:
+    def published_first(kafka: KafkaSettings, topic: str, wanted: Callable[[Record], bool]) -> Record | None:
         with EventProducer(kafka, topic) as producer:
-            producer.send(key, msgspec.json.encode(recommendation("ana", 3, "22423")))
-        return read_tail(kafka, topic, key)
+            producer.send(b"ana", msgspec.json.encode(recommendation("ana", 3, "22423")))
+        return newest_record(kafka, topic, wanted)
 
-    monkeypatch.setattr(subscription, "read_tail", published_first)
+    monkeypatch.setattr(subscription, "newest_record", published_first)
     with ListSubscription(lists.kafka, lists.topics.recommendations, user="ana") as following:
         found = list(follow(following, 1))
         while not following.caught_up():
