@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import Self
 
 from millstream.guard import GuardedProcess
+from producers.files import expecting
 from stream.errors import BrokerUnreachable, ConfigError
 
-__all__ = ["EmbeddedBroker"]
+__all__ = ["EmbeddedBroker", "HOST", "free_port"]
 
 HOST = "127.0.0.1"
 START_DEADLINE_SECONDS = 30.0
@@ -74,14 +75,14 @@ class EmbeddedBroker:
         """Start the broker and return once it answers.
 
         Raises:
-            ConfigError: the package is not installed, or the port is taken.
+            ConfigError: the package is not installed, the port is taken, or the data folder cannot be written.
             BrokerUnreachable: it ended at once or did not answer in time; its own last words are in the message.
         """
         assert not self.is_running(), "the broker was started twice"
         binary = _binary()
         # A free port may be taken by somebody else before the broker has it.
         for _ in range(1 if self._wanted_port else PORT_ATTEMPTS):
-            self.port = self._wanted_port or _free_port()
+            self.port = self._wanted_port or free_port()
             if not _is_taken(self.port) and self._try_start(binary):
                 return
         raise ConfigError(f"port {self.port} of {HOST} is taken: choose another one with --port, or --port 0 for any")
@@ -110,10 +111,12 @@ class EmbeddedBroker:
 
     def _try_start(self, binary: Path) -> bool:
         """Return False when the port was taken in the meantime."""
-        folder = self._folder()
+        with expecting("a folder for the data that can be written", self._data_dir or "the temporary folder"):
+            folder = self._folder()
+            log = (folder / LOG_NAME).open("wb")
         arguments = ["start", "--only", "kafka", "--kafka-port", str(self.port), "--data-dir", str(folder)]
         grace_seconds = EPHEMERAL_GRACE_SECONDS if self._temporary else STOP_GRACE_SECONDS
-        with (folder / LOG_NAME).open("wb") as log:
+        with log:
             self._process = GuardedProcess(
                 [str(binary), *arguments], stdout=log, grace_seconds=grace_seconds, scratch_dir=self._temporary
             )
@@ -155,6 +158,13 @@ class EmbeddedBroker:
             self._temporary = None
 
 
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on now; somebody faster may take it."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
 def _binary() -> Path:
     """Return the program itself: the package's own launcher would leave it running when the launcher is ended."""
     if find_spec("noida_db") is None:
@@ -165,12 +175,6 @@ def _binary() -> Path:
     if not os.access(binary, os.X_OK):
         binary.chmod(0o755)
     return binary
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_taken(port: int) -> bool:

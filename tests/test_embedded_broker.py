@@ -272,7 +272,7 @@ def test_a_free_port_lost_to_somebody_faster_is_replaced_by_another(monkeypatch:
         free.bind(("127.0.0.1", 0))
         ports = iter([faster.getsockname()[1], free.getsockname()[1]])
         free.close()
-        monkeypatch.setattr(embedded_broker, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(embedded_broker, "free_port", lambda: next(ports))
         # The port looks free until the broker itself tries to have it.
         monkeypatch.setattr(embedded_broker, "_is_taken", lambda port: False)
 

@@ -4,11 +4,10 @@ from typing import Any
 
 from millstream.demo.scrape import Scrape
 from millstream.demo.traffic import ListWatcher, Replay
+from stream.metrics import MODELS, STAGES
 
 __all__ = ["make_report"]
 
-STAGES = ("poll", "decode", "evaluate", "learn", "rank", "publish", "commit")
-MODELS = ("model", "transitions", "popularity")
 RANK_METRICS = {"hr": "millstream_hit_ratio", "ndcg": "millstream_ndcg_ratio", "mrr": "millstream_mrr_ratio"}
 
 
@@ -50,7 +49,7 @@ def make_report(replay: Replay, watcher: ListWatcher, scrape: Scrape, wall_secon
             }
             for model in MODELS
         },
-        "evaluated_events": int(scrape.value("millstream_evaluated_events")),
+        "evaluated_events": int(scrape.value("millstream_evaluated_events_total")),
         "loss_nats": round(scrape.value("millstream_model_loss_nats"), 4),
         "drift_alarms": int(scrape.value("millstream_drift_alarms_total")),
         "device": build.get("device"),

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -13,7 +12,7 @@ from typing import IO, Self
 
 from millstream.demo.scrape import Scrape, is_ready, scrape
 from millstream.demo.traffic import ListWatcher, Replay
-from millstream.embedded_broker import EmbeddedBroker
+from millstream.embedded_broker import HOST, EmbeddedBroker, free_port
 from millstream.guard import GuardedProcess
 from producers import Dataset, Pacer
 from stream.errors import MillstreamError
@@ -25,7 +24,6 @@ __all__ = ["DemoSession"]
 READY_DEADLINE_SECONDS = 120.0
 TICK_SECONDS = 0.25
 LOG_TAIL_BYTES = 4_000
-HOST = "127.0.0.1"
 
 
 class DemoSession:
@@ -61,7 +59,7 @@ class DemoSession:
         say("creating the topics")
         ensure_topics(self.settings)
         say("starting the worker (loads torch)")
-        self.port = _free_port()
+        self.port = free_port()
         self._start_worker()
         deadline = time.monotonic() + READY_DEADLINE_SECONDS
         while not is_ready(self.port):
@@ -169,9 +167,3 @@ class DemoSession:
 def _is_replaced(variable: str) -> bool:
     """Return True for environment settings that would send the demo's worker to somebody's real brokers."""
     return variable.startswith("MILLSTREAM_KAFKA_")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -12,14 +12,14 @@ from producers import Dataset, Event, EventSender, Pacer, paced
 from stream.errors import MillstreamError
 from stream.kafka import TopicReader
 from stream.records import Record
-from stream.schema import Recommendation
+from stream.schema import SOURCE_PREFIX, Recommendation
 from stream.settings import Settings
 
 __all__ = ["ListWatcher", "Replay"]
 
 REMEMBERED_USERS = 2_000
 POLL_SECONDS = 0.2
-SOURCE_TIMESTAMP = "millstream.source.timestamp"
+SOURCE_TIMESTAMP = f"{SOURCE_PREFIX}timestamp"
 
 
 class Replay:
@@ -134,6 +134,6 @@ class ListWatcher:
             return
         self.num_lists += 1
         self.newest = self._decoder.decode(record.value)
-        age_ms = float(seen_ms - int(dict(record.headers)[SOURCE_TIMESTAMP]))
+        age_ms = float(seen_ms - int(dict(record.headers)[SOURCE_TIMESTAMP] or 0))
         self._freshness_ms.append(age_ms)
         self._recent_ms.append(age_ms)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from millstream.demo.scrape import Scrape
 from millstream.demo.traffic import ListWatcher, Replay
+from stream.metrics import MODELS
 from stream.schema import Recommendation
 
 __all__ = ["DemoView"]
@@ -113,7 +114,7 @@ def _quality(scrape: Scrape, k: int) -> Panel:
     for _ in range(3):
         table.add_column(justify="right")
     table.add_row(*(Text(head, style="dim") for head in ("", f"HR@{k}", f"NDCG@{k}", "coverage")))
-    for model in ("model", "transitions", "popularity"):
+    for model in MODELS:
         values = [
             scrape.value(f"millstream_{name}_ratio", model=model, window="overall")
             for name in ("hit", "ndcg", "coverage")
