@@ -1,15 +1,19 @@
 """The demo as a user starts it: everything on one machine, a report at the end, and nothing left behind."""
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
-from millstream.commands.demo import demo
+from millstream.commands.demo import _check_writable, _PlainLines, demo
+from millstream.demo.scrape import Scrape
 from stream.errors import ConfigError
 
 DEADLINE_SECONDS = 120.0
@@ -119,3 +123,32 @@ def test_bad_options_are_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         demo(dataset_name="nowhere.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_places_of_report_and_picture_are_tried_without_a_trace(tmp_path: Path) -> None:
+    old = tmp_path / "old.json"
+    old.write_text("{}")
+
+    _check_writable("--report", tmp_path / "new.json")
+    _check_writable("--report", old)
+    with pytest.raises(ConfigError, match="expected a file that can be written: Is a directory"):
+        _check_writable("--report", tmp_path)
+
+    assert list(tmp_path.iterdir()) == [old]
+    assert old.read_text() == "{}"
+
+
+def test_the_rate_is_written_as_for_produce(tmp_path: Path) -> None:
+    # The rate is read first: the data set is what is refused.
+    with pytest.raises(ConfigError, match="no such file"):
+        demo(rate="200/s", dataset_name="nowhere.parquet")
+
+
+def test_the_plain_lines_name_the_length_of_the_list() -> None:
+    shown = io.StringIO()
+    lines = _PlainLines(Console(file=shown), k=7)
+    replay, watcher = SimpleNamespace(num_sent=5), SimpleNamespace(num_lists=2)
+
+    lines.tick(replay, watcher, Scrape('millstream_hit_ratio{model="model",window="overall"} 0.25\n'))  # type: ignore[arg-type]
+
+    assert shown.getvalue() == "sent 5  learned 0  lists 2  HR@7 0.250 (popularity 0.000)\n"

@@ -1,11 +1,11 @@
 """`millstream demo`: everything on this machine, broker included, on a real purchase stream."""
 
-import contextlib
 import io
 import json
 import re
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from millstream.commands.produce import parse_rate
 from millstream.demo.report import make_report
 from millstream.demo.scrape import Scrape
 from millstream.demo.session import DemoSession
@@ -20,6 +21,7 @@ from millstream.demo.traffic import ListWatcher, Replay
 from millstream.demo.view import DemoView
 from millstream.options import ConfigOption, DeviceOption, SetOption, settings_from
 from producers import Pacer, dataset
+from producers.files import expecting
 from stream.errors import ConfigError
 
 __all__ = ["demo"]
@@ -31,7 +33,7 @@ PICTURE_COLUMNS = 118
 
 def demo(
     events: Annotated[int, typer.Option(help="How many events to send; 0: all of the data set.", min=0)] = 30_000,
-    rate: Annotated[str, typer.Option(help="Events a second, or 'max' for as fast as it goes.")] = "300",
+    rate: Annotated[str, typer.Option(help="Events a second, or max.")] = "300",
     speed: Annotated[
         float | None, typer.Option(help="Replay recorded time this many times as fast, instead of --rate.")
     ] = None,
@@ -51,10 +53,10 @@ def demo(
     """
     overrides = [*(set_ or []), *([f"model.device={device}"] if device else [])]
     settings = settings_from(config, overrides)
-    pacer, limit = _pacer(rate, speed), events or None
+    pacer = Pacer(rate=parse_rate(rate)) if speed is None else Pacer(speed=speed)
+    limit, data = events or None, dataset(dataset_name)
     _check_writable("--report", report)
     _check_writable("--picture", picture)
-    data = dataset(dataset_name)
     console = Console(stderr=True)
     with DemoSession(settings, config, overrides) as session:
         session.start(lambda step: console.print(f"[dim]{step}…[/]"))
@@ -64,7 +66,7 @@ def demo(
         )
         start = time.monotonic()
         view = DemoView(data.titles(), limit, settings.model.k)
-        show = _PlainLines(console) if no_view or not sys.stdout.isatty() else _LiveView(view)
+        show = _PlainLines(console, settings.model.k) if no_view or not sys.stdout.isatty() else _LiveView(view)
 
         def tick(replay: Replay, watcher: ListWatcher, scrape: Scrape) -> None:
             view.observe(scrape)
@@ -79,33 +81,33 @@ def demo(
     _finish(measured, report, console)
 
 
-def _pacer(rate: str, speed: float | None) -> Pacer:
-    if speed is not None:
-        return Pacer(speed=speed)
-    if rate == "max":
-        return Pacer()
-    try:
-        return Pacer(rate=float(rate))
-    except ValueError:
-        raise ConfigError(f"--rate: expected a number of events a second or 'max', got {rate}") from None
-
-
 def _check_writable(flag: str, file: Path | None) -> None:
-    if file is not None and not file.parent.is_dir():
+    """Refuse a file that could not be written at the end of the run."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
         raise ConfigError(f"{flag} {file}: the folder {file.parent} does not exist")
+    with _writing(flag, file):
+        is_new = not file.exists()
+        if is_new or file.is_file() or file.is_dir():  # a pipe may be opened once only
+            file.open("ab").close()
+        if is_new:
+            file.unlink()
+
+
+def _writing(flag: str, file: Path) -> AbstractContextManager[None]:
+    return expecting("a file that can be written", f"{flag} {file}")
 
 
 def _save_picture(view: RenderableType, file: Path) -> None:
     canvas = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True)
     canvas.print(view)
     svg = re.sub(r"@font-face \{.*?\}\n", "", canvas.export_svg(title="millstream demo"), flags=re.DOTALL)
-    file.write_text(svg, encoding="utf-8")  # without the fonts that a reader's browser would fetch from elsewhere
+    with _writing("--picture", file):
+        file.write_text(svg, encoding="utf-8")  # without the fonts that a reader's browser would fetch from elsewhere
 
 
 def _finish(measured: dict[str, Any], report: Path | None, console: Console) -> None:
-    if report is not None:
-        report.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
-
     def say(line: str) -> None:
         console.print(line, soft_wrap=True)
 
@@ -121,12 +123,14 @@ def _finish(measured: dict[str, Any], report: Path | None, console: Console) -> 
     for model, values in quality.items():
         say(f"  {model:<12} " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
     if report is not None:
+        with _writing("--report", report):
+            report.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
         say(f"report: {report}")
 
 
-class _PlainLines(contextlib.AbstractContextManager["_PlainLines"]):
-    def __init__(self, console: Console) -> None:
-        self._console = console
+class _PlainLines(AbstractContextManager["_PlainLines"]):
+    def __init__(self, console: Console, k: int) -> None:
+        self._console, self._k = console, k
         self._printed = 0.0
 
     def tick(self, replay: Replay, watcher: ListWatcher, scrape: Scrape) -> None:
@@ -139,7 +143,7 @@ class _PlainLines(contextlib.AbstractContextManager["_PlainLines"]):
         }
         self._console.print(
             f"sent {replay.num_sent:,}  learned {scrape.value('millstream_events_total', outcome='learned'):,.0f}  "
-            f"lists {watcher.num_lists:,}  HR@k {hit['model']:.3f} (popularity {hit['popularity']:.3f})",
+            f"lists {watcher.num_lists:,}  HR@{self._k} {hit['model']:.3f} (popularity {hit['popularity']:.3f})",
             highlight=False,
         )
 
@@ -147,7 +151,7 @@ class _PlainLines(contextlib.AbstractContextManager["_PlainLines"]):
         return None
 
 
-class _LiveView(contextlib.AbstractContextManager["_LiveView"]):
+class _LiveView(AbstractContextManager["_LiveView"]):
     def __init__(self, view: DemoView) -> None:
         self._view = view
         self._live = Live(console=Console(), refresh_per_second=4)
