@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import load_config
+from stream.config import load_config, setting_fields
 from stream.errors import EXIT_CODES
 
 COMMANDS = ["demo", "run", "broker", "topics", "topics create", "topics list", "topics schemas", "produce", "subscribe"]
@@ -87,6 +87,42 @@ def test_config_shows_where_each_setting_comes_from_and_hides_secrets(tmp_path: 
     assert f"file {file}" in lines["model.k"]
     assert "********" in lines["kafka.sasl_plain_password"]
     assert "canary" not in shown.stdout + shown.stderr
+
+
+def test_in_a_pipe_every_setting_is_one_whole_line() -> None:
+    shown = millstream("config", COLUMNS="80")
+
+    fields = list(setting_fields())
+    header, *lines = [line.rstrip() for line in shown.stdout.splitlines()]
+    assert header.split() == ["setting", "value", "origin", "what", "it", "is"]
+    assert [line.split()[0] for line in lines] == [name for name, _ in fields]
+    for line, (_, field) in zip(lines, fields, strict=True):
+        assert line.endswith(f" {field.description}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("simulate", "--events", "1", "--out", "/nope/x"), "--out /nope/x: expected a file that can be written"),
+        (("simulate", "--events", "1", "--out", "."), "--out .: expected a file that can be written: Is a directory"),
+        (("broker", "--port", "0", "--data-dir", "/dev/null/x"), "/dev/null/x: expected a folder for the data"),
+        (("broker", "--port", "0", "--data-dir", "/dev/null"), "/dev/null: expected a folder for the data"),
+        (("demo", "--report", "."), "--report .: expected a file that can be written: Is a directory"),
+        (("demo", "--picture", "."), "--picture .: expected a file that can be written: Is a directory"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_named(arguments: tuple[str, ...], expected: str) -> None:
+    refused = millstream(*arguments)
+
+    assert refused.stderr.startswith(f"millstream: {expected}"), refused.stderr
+    assert refused.returncode == 3
+
+
+def test_the_help_of_the_broker_says_what_it_is_for_and_where_its_limits_are_written() -> None:
+    shown = " ".join(millstream("broker", "--help").stdout.split())
+
+    assert "For trying things out" in shown
+    assert "docs/decisions/0003-the-embedded-broker.md" in shown
 
 
 def test_the_printed_settings_file_gives_the_same_settings_again(tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ def broker(
 ) -> None:
     """Run the embedded broker until Ctrl-C or SIGTERM.
 
-    For trying things out and for tests. It loses its last seconds when it is killed and listens on this machine only:
-    production uses Apache Kafka.
+    For trying things out and for tests, on this machine only: production uses Apache Kafka.
+
+    Its limits: it loses its last seconds when it is killed, makes absent topics by itself with one partition, answers
+    empty fetches at once, and suits no backlogs beyond 100 MB a partition (docs/decisions/0003-the-embedded-broker.md).
     """
     if ephemeral and data_dir is not None:
         raise ConfigError("--ephemeral and --data-dir: expected one of them, got both")

@@ -1,6 +1,7 @@
 """`millstream config`: the effective settings and where each came from."""
 
 import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, loaded_from
-from stream.config import SettingLine
+from stream.config import HIDDEN, SettingLine
 
 __all__ = ["config"]
+
+COLUMNS = ("setting", "value", "origin", "what it is")
 
 
 def config(
@@ -30,17 +33,32 @@ def config(
         lines = [line for line in lines if line.origin != "default"]
     if toml:
         typer.echo(_as_toml(lines), nl=False)
-    else:
+    elif sys.stdout.isatty():
         _print_table(lines)
+    else:
+        _print_lines(lines)
 
 
 def _print_table(lines: list[SettingLine]) -> None:
-    table = Table("setting", "value", "origin", "what it is", box=None, pad_edge=False)
+    table = Table(*COLUMNS, box=None, pad_edge=False)
     for line in lines:
-        shown = "" if line.value is None else _toml_value(line.value)
         style = "" if line.origin == "default" else "bold"
-        table.add_row(*(Text(text, style=style) for text in (line.name, shown, line.origin, line.description)))
+        table.add_row(*(Text(cell, style=style) for cell in _cells(line)))
     Console().print(table)
+
+
+def _print_lines(lines: list[SettingLine]) -> None:
+    """Print one line per setting, whole however long it is, for `grep` and files."""
+    rows = [COLUMNS, *map(_cells, lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
+    for row in rows:
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        typer.echo(" ".join([*padded, row[-1]]))
+
+
+def _cells(line: SettingLine) -> tuple[str, ...]:
+    shown = "" if line.value is None else _toml_value(line.value)
+    return line.name, shown, line.origin, line.description
 
 
 def _as_toml(lines: list[SettingLine]) -> str:
@@ -52,7 +70,7 @@ def _as_toml(lines: list[SettingLine]) -> str:
             out.append(f"\n[{section}]" if out else f"[{section}]")
             open_section = section
         out.append(f"# {line.description} ({line.origin})")
-        hidden = line.value is None or line.value == "********"
+        hidden = line.value is None or line.value == HIDDEN
         out.append(f"# {key} =" if hidden else f"{key} = {_toml_value(line.value)}")
     return "\n".join(out) + "\n"
 

@@ -15,6 +15,7 @@ from millstream.commands.produce import parse_rate, send_records
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from producers import EventSender
 from producers.encoding import OutgoingRecord
+from producers.files import expecting
 from producers.pacing import Pacer
 from producers.shop import ShopConfig
 from producers.simulate import FIXED_START_MS, SimulationConfig, simulated_records
@@ -81,7 +82,11 @@ def _send(settings: Settings, records: Iterable[OutgoingRecord], speed: float | 
 
 def _write(records: Iterable[OutgoingRecord], out: str) -> None:
     """Write the values line by line. A reader that leaves early (`| head`) is no error."""
-    with stop_on_signals() as flag, nullcontext(sys.stdout.buffer) if out == "-" else Path(out).open("wb") as file:
+    with (
+        stop_on_signals() as flag,
+        expecting("a file that can be written", f"--out {out}"),
+        nullcontext(sys.stdout.buffer) if out == "-" else Path(out).open("wb") as file,
+    ):
         try:
             for record in records:
                 if flag.is_set:
