@@ -16,6 +16,9 @@ __all__ = ["NO_ROW", "Batch", "TopK"]
 NO_ROW = -1
 """The one name for no item, no reason, an empty slot, padding."""
 
+MAX_ROW = 2**31 - 2
+"""Tables name rows in 32 bits."""
+
 Int64 = npt.NDArray[np.int64]
 _EVENT_DTYPES = {
     "user_rows": np.int64,
@@ -56,8 +59,8 @@ class Batch:
             _check(name, getattr(self, name), np.dtype(np.int64), None)
         for name in ("user_rows", "item_rows", "event_types", "reset_user_rows", "reset_item_rows"):
             values = getattr(self, name)
-            if values.size and values.min() < 0:
-                raise ShapeError(f"batch.{name}: expected values >= 0, got {values.min()}")
+            if values.size and not (values.min() >= 0 and values.max() <= MAX_ROW):
+                raise ShapeError(f"batch.{name}: expected values in 0..{MAX_ROW}, got {values.min()}..{values.max()}")
         if not np.isfinite(self.weights).all():
             raise ShapeError("batch.weights: expected finite values, got NaN or infinity")
 
@@ -65,9 +68,10 @@ class Batch:
         return int(self.user_rows.size)
 
     def part(self, start: int, stop: int) -> "Batch":
-        """Return events ``start`` to ``stop`` as views; the resets belong to the whole and are left out."""
+        """Return events ``start`` to ``stop``, views where possible; the resets belong to the whole and are left out."""
         none = np.empty(0, np.int64)
-        events = {name: getattr(self, name)[start:stop] for name in _EVENT_DTYPES}
+        # torch warns of an array that it could not write to, so such a one is copied.
+        events = {name: np.require(getattr(self, name)[start:stop], requirements="W") for name in _EVENT_DTYPES}
         return Batch(**events, reset_user_rows=none, reset_item_rows=none)
 
 

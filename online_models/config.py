@@ -46,7 +46,7 @@ class TransitionsConfig:
         _expect_range("transitions.num_recent", self.num_recent, 1, 200)
         _expect("transitions.position_decay", self.position_decay, 0 < self.position_decay <= 1, "in (0, 1]")
         _expect("transitions.half_life_events", self.half_life_events, self.half_life_events > 0, "> 0")
-        _expect_range("transitions.popularity_power", self.popularity_power, 0, 1)
+        _expect_range("transitions.popularity_power", self.popularity_power, 0.0, 1.0)
         _expect_range("transitions.num_slots", self.num_slots, 1, 4096)
 
 
@@ -101,7 +101,7 @@ class SequenceConfig:
     replay_context: int = 32
     """Most events before them that the state is built from. 1 to 1000."""
     replay_capacity_events: int = 1 << 20
-    """Past events that windows are drawn from; 25 bytes each. At least 1."""
+    """Past events that windows are drawn from; 29 bytes each. At least 1."""
 
     def __post_init__(self) -> None:
         _expect_range("sequence.width", self.width, 1, 1024)
@@ -136,7 +136,7 @@ class LearnerConfig:
     k: int = 10
     """K of the lists kept in step reports. 1 to 1000."""
     sub_step_events: int = 64
-    """Events learned together. 1 to 4096."""
+    """Events learned together; evaluating them takes some 45 bytes times this times the items. 1 to 512."""
     history_length: int = 50
     """L, events remembered per user. 2 to 1000."""
     owned_capacity: int = 4096
@@ -156,7 +156,7 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         _expect_range("k", self.k, 1, 1000)
-        _expect_range("sub_step_events", self.sub_step_events, 1, 4096)
+        _expect_range("sub_step_events", self.sub_step_events, 1, 512)
         _expect_range("history_length", self.history_length, 2, 1000)
         _expect("owned_capacity", self.owned_capacity, self.owned_capacity >= 1, ">= 1")
         _expect_range("seed", self.seed, 0, 2**63 - 1)
@@ -164,7 +164,9 @@ class LearnerConfig:
 
 
 def _expect_range(name: str, value: float, low: float, high: float) -> None:
-    _expect(name, value, low <= value <= high, f"{low}..{high}")
+    """Check the range; where it is given in whole numbers the value must be one, too."""
+    is_whole = isinstance(value, int) or isinstance(low, float)
+    _expect(name, value, is_whole and low <= value <= high, f"{low}..{high}")
 
 
 def _expect(name: str, value: object, is_fine: bool, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""The two ways a caller can be wrong: a setting out of range, an array of another shape."""
+"""The ways a caller can be wrong: a setting out of range, an array of another shape, more ids than fit."""
 
 __all__ = ["CapacityError", "ConfigError", "ShapeError"]
 

@@ -52,6 +52,17 @@ class IdIndex:
             raise IndexError(f"index: expected a row in 0..{len(self._id_of) - 1}, got {row}")
         return self._id_of[row]
 
+    def check_room(self, ids: Sequence[str]) -> dict[str, None]:
+        """Return the different ids in order; changes nothing.
+
+        Raises:
+            CapacityError: there are more than the index may hold.
+        """
+        distinct = dict.fromkeys(ids)
+        if len(distinct) > self._capacity:
+            raise CapacityError(f"index: expected at most {self._capacity} different ids, got {len(distinct)}")
+        return distinct
+
     def rows_for(self, ids: Sequence[str]) -> tuple[Int64, Int64]:
         """Return the row of every id, giving rows to new ones; all of them now count as just seen.
 
@@ -64,9 +75,7 @@ class IdIndex:
         Raises:
             CapacityError: more different ids than the index may hold; nothing has changed.
         """
-        distinct = dict.fromkeys(ids)
-        if len(distinct) > self._capacity:
-            raise CapacityError(f"index: expected at most {self._capacity} different ids, got {len(distinct)}")
+        distinct = self.check_room(ids)
         # Known ids are marked seen before any row is given away, so that no id of this very
         # batch can be the one to go.
         new = [id for id in distinct if not self._mark_seen(id)]
@@ -135,6 +144,8 @@ class PartitionedIndex:
         places: dict[int, list[int]] = {}
         for place, partition in enumerate(partitions):
             places.setdefault(partition, []).append(place)
+        for partition, at in places.items():  # all are checked before the first is changed
+            self._parts[partition].check_room([ids[place] for place in at])
         rows = np.empty(len(ids), np.int64)
         evicted = [np.empty(0, np.int64)]
         for partition, at in sorted(places.items()):

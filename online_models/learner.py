@@ -11,6 +11,7 @@ from torch import Tensor
 from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import LearnerConfig
 from online_models.device import resolve_device
+from online_models.errors import ShapeError
 from online_models.fusion import Fusion, Mixture
 from online_models.history import Histories, SubStep
 from online_models.owned import OwnedItems
@@ -104,7 +105,12 @@ class OnlineLearner:
         Args:
             user_rows: ``[R]`` int64; a user never seen gets the list for a user without history.
             k: K, at least 1; lists are shorter (``NO_ROW``) where the catalogue is.
+
+        Raises:
+            ShapeError: a row is below 0.
         """
+        if len(user_rows) and user_rows.min() < 0:
+            raise ShapeError(f"user_rows: expected values >= 0, got {user_rows.min()}")
         block = max(1, _RANK_BLOCK_CELLS // max(self._num_items, 1))
         parts = [self._rank(user_rows[start : start + block], k) for start in range(0, len(user_rows), block)]
         shape = (0, k)
@@ -168,15 +174,15 @@ class OnlineLearner:
             scorer.reset(users, items)
 
     def _grow(self, num_users: int, num_items: int) -> None:
-        self._num_users = max(self._num_users, num_users)
-        self._num_items = max(self._num_items, num_items)
-        self._histories.grow(self._num_users)
-        self._owned.grow(self._num_users)
-        size = allocated_rows(self._num_items, len(self._known))
+        num_users, num_items = max(self._num_users, num_users), max(self._num_items, num_items)
+        self._histories.grow(num_users)
+        self._owned.grow(num_users)
+        size = allocated_rows(num_items, len(self._known))
         if size > len(self._known):
             self._known = grow_table(self._known, size)
         for scorer in self._scorers.values():
-            scorer.grow(self._num_users, self._num_items)
+            scorer.grow(num_users, num_items)
+        self._num_users, self._num_items = num_users, num_items  # last: a growth that failed is tried again
 
     def _evaluate(self, step: SubStep, owned: Tensor, events: Int64) -> tuple[Evaluated, tuple[Tensor, Tensor]]:
         """Rank the items of ``events`` by the state as it is; return that and what the fusion learns from it."""
@@ -194,15 +200,17 @@ class OnlineLearner:
         right = mixed.gather(1, targets[:, None])[:, 0]
         mixture = Mixture(mixed, blocked)
         slopes = self._fusion.gradients(channels, mixture, targets)[is_known].cpu()
-        losses = torch.where(is_known, (mixture.log_total - right).double(), torch.log(known.sum() + 1.0).double())
+        losses = (mixture.log_total - right).double()
+        uniform = torch.log(known.sum() + 1.0).double()
+        losses = torch.where(is_known & torch.isfinite(losses), losses, uniform)
         tables = {"model": mixture.scores}
         tables |= {name: scores[name].masked_fill(blocked, -torch.inf) for name in BASELINES}
-        ranks = {name: mid_ranks(table, targets) for name, table in tables.items()}
+        ranks = {name: mid_ranks(table, targets).masked_fill_(~is_known, torch.inf) for name, table in tables.items()}
         tops = {name: exact_topk(table, self.config.k)[0] for name, table in tables.items()}
         evaluated = Evaluated(
             events=events,
             loss_nats=losses.cpu().numpy(),
-            ranks={name: rank.masked_fill(~is_known, torch.inf).cpu().numpy() for name, rank in ranks.items()},
+            ranks={name: rank.cpu().numpy() for name, rank in ranks.items()},
             top_rows={name: top.cpu().numpy() for name, top in tops.items()},
         )
         return evaluated, (slopes, buckets[is_known.cpu()])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 __all__ = ["Evaluated", "StepReport", "join_evaluated", "mid_ranks"]
@@ -19,8 +20,8 @@ class Evaluated:
     events: Int64
     """``[E]`` int64 indices into the batch."""
     loss_nats: Float64
-    """``[E]`` float64: minus the log of the model's probability of the item; of a uniform guess over one
-    item more than are known where the item was never seen before."""
+    """``[E]`` float64, finite: minus the log of the model's probability of the item; of a uniform guess over
+    one item more than are known where the item was never seen before, or where the model gave no number."""
     ranks: dict[str, Float64]
     """Of "model", "transitions" and "popularity", ``[E]`` float64: 1-based, the middle of equal scores,
     infinite where the item was never seen before."""
@@ -64,13 +65,15 @@ def mid_ranks(scores: Tensor, targets: Tensor) -> Tensor:
         targets: ``[E]`` int64.
 
     Returns:
-        ``[E]`` float64: 1 + how many score higher + half of how many others score the same.
+        ``[E]`` float64: 1 + how many score higher + half of how many others score the same. Infinite where the
+        target's score is no number: a broken model must not look like a perfect one.
     """
     own = scores.gather(1, targets[:, None])
     # Counting in float32 is exact up to 16 million items and several times faster than summing booleans.
     higher = (scores > own).float().sum(1)
     equal = (scores == own).float().sum(1) - 1.0
-    return 1.0 + higher.double() + equal.double() / 2.0
+    ranks = 1.0 + higher.double() + equal.double() / 2.0
+    return ranks.masked_fill_(~torch.isfinite(own[:, 0]), torch.inf)
 
 
 def join_evaluated(parts: list[Evaluated], names: tuple[str, ...], k: int) -> Evaluated:

@@ -97,8 +97,6 @@ class Transitions:
         places.scatter_(1, item_rows % (len(self.counts) + 1), columns)
         places[:, -1] = NO_ROW
         spots = places.gather(1, neighbours.flatten(1).long() % (len(self.counts) + 1)).view(neighbours.shape)
-        best = torch.zeros((num_lists, k), device=weights.device)
-        reasons = torch.full((num_lists, k), NO_ROW, dtype=torch.int64, device=weights.device)
         lists, positions, slots = torch.nonzero(spots != NO_ROW, as_tuple=True)
         spot = spots[lists, positions, slots].long()
         found = torch.zeros((num_lists, sources.shape[1], k), device=weights.device)

@@ -205,8 +205,10 @@ class ModelSettings(_Section):
     k: int = Field(10, ge=1, le=1_000, description="Items in a list, and the k of the exported hit rate and NDCG.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model lives; auto: cuda if there.")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of everything that is drawn at random.")
-    sub_step_events: int = Field(64, ge=1, le=4_096, description="Events of one optimizer step inside a batch.")
-    history_length: int = Field(50, ge=1, le=1_000, description="Newest events remembered per user.")
+    sub_step_events: int = Field(
+        64, ge=1, le=512, description="Events of one optimizer step; evaluation takes 45 bytes x this x items."
+    )
+    history_length: int = Field(50, ge=2, le=1_000, description="Newest events remembered per user.")
     user_capacity: int = Field(
         1_000_000, ge=1_000, le=100_000_000, description="Most users with a state; the longest unseen one leaves."
     )
