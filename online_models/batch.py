@@ -68,7 +68,7 @@ class Batch:
         return int(self.user_rows.size)
 
     def part(self, start: int, stop: int) -> "Batch":
-        """Return events ``start`` to ``stop``, views where possible; the resets belong to the whole and are left out."""
+        """Return events ``start`` to ``stop``, views where possible; the resets belong to the whole, so none."""
         none = np.empty(0, np.int64)
         # torch warns of an array that it could not write to, so such a one is copied.
         events = {name: np.require(getattr(self, name)[start:stop], requirements="W") for name in _EVENT_DTYPES}
