@@ -9,7 +9,15 @@ from online_models.batch import NO_ROW, Batch
 from online_models.history import Context
 from online_models.replay import Windows
 
-__all__ = ["NUM_GAP_BUCKETS", "Runs", "runs_of_users", "runs_of_windows", "stack_runs", "window_targets"]
+__all__ = [
+    "NUM_GAP_BUCKETS",
+    "Runs",
+    "runs_of_contexts",
+    "runs_of_users",
+    "runs_of_windows",
+    "stack_runs",
+    "window_targets",
+]
 
 Int64 = npt.NDArray[np.int64]
 
@@ -48,18 +56,24 @@ def runs_of_users(before: Context, batch: Batch, advancing: Int64) -> Runs:
 
 def runs_of_windows(windows: Windows) -> Runs:
     """Return the runs of replayed windows: ``[W, T]``; the first event of each has no event before it."""
-    left = np.full((len(windows.item_rows), 1), NO_ROW, np.int64)
-    past_items = np.concatenate([left, windows.item_rows], axis=1)
-    times = np.concatenate([windows.times_ms[:, :1], windows.times_ms], axis=1)
-    return _with_gaps(windows.item_rows, windows.event_types, times, past_items)
+    return _from_the_start(windows.item_rows, windows.event_types, windows.times_ms)
 
 
-def stack_runs(first: Runs, second: Runs) -> Runs:
-    """Return both, one below the other, padded to the longer of them."""
-    length = max(first.item_rows.shape[1], second.item_rows.shape[1])
+def runs_of_contexts(context: Context) -> Runs:
+    """Return the whole histories of R questions: ``[R, T]``, at least one event wide, also where all are empty."""
+    lengths = context.lengths
+    columns = lengths[:, None] - 1 - np.arange(max(int(lengths.max(initial=0)), 1))
+    newest_last = np.arange(len(lengths))[:, None], columns.clip(min=0)
+    items = np.where(columns < 0, NO_ROW, context.item_rows[newest_last])
+    return _from_the_start(items, context.event_types[newest_last], context.times_ms[newest_last])
+
+
+def stack_runs(*stacked: Runs) -> Runs:
+    """Return all, one below the other, padded to the longest of them."""
+    length = max(runs.item_rows.shape[1] for runs in stacked)
 
     def stack(name: str, fill: int) -> Int64:
-        parts = [getattr(runs, name) for runs in (first, second)]
+        parts = [getattr(runs, name) for runs in stacked]
         widths = [((0, 0), (0, length - part.shape[1])) for part in parts]
         padded = [np.pad(part, width, constant_values=fill) for part, width in zip(parts, widths, strict=True)]
         return np.concatenate(padded)
@@ -73,6 +87,12 @@ def window_targets(windows: Windows, num_targets: int) -> tuple[Int64, Int64]:
     columns = np.arange(windows.item_rows.shape[1])
     places, at = np.nonzero((columns < lengths) & (columns >= lengths - num_targets) & (columns >= 1))
     return places, at
+
+
+def _from_the_start(items: Int64, types: npt.NDArray[np.generic], times_ms: Int64) -> Runs:
+    """Return runs ``[N, T]`` whose first event has no event before it."""
+    past_items = np.concatenate([np.full((len(items), 1), NO_ROW, np.int64), items], axis=1)
+    return _with_gaps(items, types, np.concatenate([times_ms[:, :1], times_ms], axis=1), past_items)
 
 
 def _with_gaps(items: Int64, types: npt.NDArray[np.generic], times_ms: Int64, past_items: Int64) -> Runs:

@@ -18,7 +18,14 @@ from online_models.history import Context, SubStep
 from online_models.optimizers import Adam, clip_factor
 from online_models.recurrent import RecurrentNetwork
 from online_models.replay import ReplayLog
-from online_models.runs import Runs, runs_of_users, runs_of_windows, stack_runs, window_targets
+from online_models.runs import (
+    Runs,
+    runs_of_contexts,
+    runs_of_users,
+    runs_of_windows,
+    stack_runs,
+    window_targets,
+)
 from online_models.softmax import full_logits_loss, sampled_loss
 from online_models.tables import allocated_rows, fresh_rows, grow_table
 
@@ -40,7 +47,7 @@ _NO_EVENTS = Batch(
 
 @dataclass(frozen=True, slots=True)
 class _Forward:
-    """One pass over the new events of a sub-step and the replayed windows, with its graph."""
+    """One pass over the new events of a sub-step, what its late ones may know, and the replayed windows."""
 
     step: SubStep
     num_items: int
@@ -145,8 +152,11 @@ class SequenceScorer:
         config = self.config
         windows = self.replay.draw(self.rng, config.replay_windows, config.replay_context + config.replay_targets)
         num_read = int(step.ordinals.max(initial=0))
+        late = np.flatnonzero(step.is_late)
         runs = stack_runs(
-            runs_of_users(step.before, step.batch, step.advancing[:, :num_read]), runs_of_windows(windows)
+            runs_of_users(step.before, step.batch, step.advancing[:, :num_read]),
+            runs_of_windows(windows),
+            runs_of_contexts(step.context.take(late)),
         )
         places, at = window_targets(windows, config.replay_targets)
         targets = self._to(np.concatenate([step.batch.item_rows, windows.item_rows[places, at]]))
@@ -155,10 +165,15 @@ class SequenceScorer:
         rows, drawn = self._taking_part(num_items, item_rows, targets)
         items = (self.items[:num_items] if rows is None else self.items[rows]).detach().requires_grad_()
         bias = (self.bias[:num_items] if rows is None else self.bias[rows]).detach().requires_grad_()
-        states = functional.pad(self.states[self._to(step.users)], (0, 0, 0, config.replay_windows))
+        num_from_zero = config.replay_windows + len(late)
+        states = functional.pad(self.states[self._to(step.users)], (0, 0, 0, num_from_zero))
         queries, hidden = self._read(runs, _local(rows, item_rows), items, states)
-        who = self._to(np.concatenate([step.groups, len(step.users) + places]))
-        when = self._to(np.concatenate([step.ordinals, at - 1]))
+        own, ordinals = step.groups.copy(), step.ordinals.copy()
+        # The state of a late event's user has read what is newer than it, so it has a run of its own.
+        own[late] = len(step.users) + config.replay_windows + np.arange(len(late))
+        ordinals[late] = (step.context.lengths[late] - 1).clip(min=0)
+        who = self._to(np.concatenate([own, len(step.users) + places]))
+        when = self._to(np.concatenate([ordinals, at - 1]))
         asked = queries[who, when]
         logits = torch.addmm(bias, asked, items.T) if rows is None else None
         return _Forward(step, num_items, rows, items, bias, asked, targets, weights, drawn, hidden, logits)

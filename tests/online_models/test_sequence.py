@@ -1,0 +1,46 @@
+"""The sequence scorer: what its states have read, what its replay forgets, and what its loss climbs."""
+
+import numpy as np
+import pytest
+import torch
+
+from online_models.history import Histories
+from online_models.sequence import SequenceScorer
+from tests.online_models.streams import events, small_config
+
+NUM_ITEMS = 24
+KNOWN = torch.ones(NUM_ITEMS, dtype=torch.bool)
+
+
+def late_scores(newer_items: list[int], late_times_ms: list[int]) -> torch.Tensor:
+    """Return how late events are scored once user 0 took item 1 at 1000 and the newer items from 2000 on."""
+    scorer, histories = SequenceScorer(small_config(), torch.device("cpu")), Histories(8)
+    scorer.grow(8, NUM_ITEMS)
+    times = [1000, *range(2000, 2000 + len(newer_items))]
+    step = histories.plan(events([0] * len(times), [1, *newer_items], times))
+    scorer.learn(step, KNOWN)
+    histories.write(step.after)
+    # What was learned from the newer items is not what this is about: only what the late event's query has read.
+    fresh = SequenceScorer(small_config(), torch.device("cpu"))
+    fresh.grow(8, NUM_ITEMS)
+    fresh.states.copy_(scorer.states)
+    late = events([0] * len(late_times_ms), [9] * len(late_times_ms), late_times_ms)
+    return fresh.score_events(histories.plan(late), NUM_ITEMS)
+
+
+@pytest.mark.parametrize("time_ms", [1500, 500])
+def test_a_late_event_is_scored_alike_whatever_is_newer_than_it(time_ms: int) -> None:
+    one, other = late_scores([5], [time_ms]), late_scores([17, 3], [time_ms])
+
+    assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_late_event_is_scored_like_the_next_one_of_a_user_with_only_what_is_older() -> None:
+    scorer, histories = SequenceScorer(small_config(), torch.device("cpu")), Histories(8)
+    scorer.grow(8, NUM_ITEMS)
+    step = histories.plan(events([0], [1], [1000]))
+    histories.write(step.after)
+
+    expected = scorer.score(histories.context(np.array([0, 7])), NUM_ITEMS)
+
+    assert torch.allclose(late_scores([5, 6], [1500, 500]), expected, atol=1e-6)
