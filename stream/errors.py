@@ -19,7 +19,7 @@ __all__ = [
 class MillstreamError(Exception):
     """Base of all errors that Millstream raises on purpose."""
 
-    exit_code = 1
+    exit_code: int = 1
 
 
 class ConfigError(MillstreamError):

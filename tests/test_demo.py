@@ -152,3 +152,14 @@ def test_the_plain_lines_name_the_length_of_the_list() -> None:
     lines.tick(replay, watcher, Scrape('millstream_hit_ratio{model="model",window="overall"} 0.25\n'))  # type: ignore[arg-type]
 
     assert shown.getvalue() == "sent 5  learned 0  lists 2  HR@7 0.250 (popularity 0.000)\n"
+
+
+def test_a_worker_that_cannot_start_ends_the_demo_with_its_words_and_its_status() -> None:
+    too_small = ["--set", "model.user_capacity=1000", "--set", "batching.max_events=600"]
+
+    ended = subprocess.run(
+        [*COMMAND, *too_small], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
+
+    assert ended.returncode == 4
+    assert "each of 4 partitions gets 250 user rows" in ended.stderr

@@ -133,7 +133,7 @@ class DemoSession:
         assert self._worker is not None
         status = self._worker.poll()
         if status is not None:
-            raise MillstreamError(f"the worker ended with status {status}: {self._last_words()}")
+            raise self._worker_ended(status)
 
     def _end_worker(self) -> None:
         # Gauges are refreshed a few times a second: the last word is the one after the last batch.
@@ -143,7 +143,12 @@ class DemoSession:
         self._worker.signal(signal.SIGTERM)
         status = self._worker.wait(30)
         if status != 0:
-            raise MillstreamError(f"the worker ended with status {status}: {self._last_words()}")
+            raise self._worker_ended(status)
+
+    def _worker_ended(self, status: int | None) -> MillstreamError:
+        error = MillstreamError(f"the worker ended with status {status}: {self._last_words()}")
+        error.exit_code = status if status is not None and status > 0 else 1  # its reason is ours
+        return error
 
     def _last_words(self) -> str:
         assert self._log is not None
