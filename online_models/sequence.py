@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from online_models.batch import Batch
+from online_models.batch import NO_ROW, Batch
 from online_models.config import LearnerConfig
 from online_models.history import Context, SubStep
 from online_models.optimizers import Adam, clip_factor
@@ -27,7 +27,7 @@ from online_models.runs import (
     window_targets,
 )
 from online_models.softmax import full_logits_loss, sampled_loss
-from online_models.tables import allocated_rows, fresh_rows, grow_table
+from online_models.tables import allocated_rows, fresh_rows, grow_array, grow_table
 
 __all__ = ["SequenceScorer"]
 
@@ -76,6 +76,7 @@ class SequenceScorer:
         self.bias = torch.zeros(0, device=device)
         self.counts = torch.zeros(0, dtype=torch.float64, device=device)  # events per item, for the correction
         self.states = torch.zeros((0, self.config.state_width), device=device)
+        self.newest_items = np.full(0, NO_ROW, np.int32)  # per user: the item that his state is before
         self.replay = ReplayLog(self.config.replay_capacity_events)
         self.adam = Adam(self.config.learning_rate)
         for name, parameter in self.network.named_parameters():
@@ -91,6 +92,7 @@ class SequenceScorer:
         size = allocated_rows(num_users, len(self.states))
         if size > len(self.states):
             self.states = grow_table(self.states, size)
+            self.newest_items = grow_array(self.newest_items, size, NO_ROW)
         old = len(self.items)
         size = allocated_rows(num_items, old)
         if size > old:
@@ -101,9 +103,14 @@ class SequenceScorer:
             self.items[old:] = self._fresh(np.arange(old, size))
 
     def reset(self, user_rows: Int64, item_rows: Int64) -> None:
-        """Forget the states of these users, and the embeddings and moments of these items."""
+        """Forget the states of these users, and the embeddings and moments of these items.
+
+        Whose newest item goes loses his state too: it has read the second newest, which is now to be read again.
+        """
         self.replay.reset(user_rows, item_rows)
-        self.states[torch.from_numpy(user_rows).to(self.device)] = 0.0
+        users = np.union1d(user_rows, np.flatnonzero(np.isin(self.newest_items, item_rows)))
+        self.states[self._to(users)] = 0.0
+        self.newest_items[users] = NO_ROW
         rows = torch.from_numpy(item_rows).to(self.device)
         if len(item_rows):
             self.items[rows], self.bias[rows], self.counts[rows] = self._fresh(item_rows), 0.0, 0.0
@@ -228,6 +235,7 @@ class SequenceScorer:
         users, new = self._to(step.users[moved]), hidden[self._to(moved), self._to(counts[moved] - 1)]
         self.states[users] = torch.where(torch.isfinite(new), new, self.states[users])  # no poison from a bad pass
         batch = step.batch
+        self.newest_items[step.users[moved]] = batch.item_rows[step.advancing[moved, counts[moved] - 1]]
         events = np.sort(step.advancing[step.advancing >= 0])
         rows = batch.item_rows[events]
         times, weights = batch.times_ms[events], batch.weights[events]

@@ -6,7 +6,7 @@ import torch
 
 from online_models.history import Histories
 from online_models.sequence import SequenceScorer
-from tests.online_models.streams import events, small_config
+from tests.online_models.streams import NONE, events, small_config
 
 NUM_ITEMS = 24
 KNOWN = torch.ones(NUM_ITEMS, dtype=torch.bool)
@@ -44,3 +44,34 @@ def test_a_late_event_is_scored_like_the_next_one_of_a_user_with_only_what_is_ol
     expected = scorer.score(histories.context(np.array([0, 7])), NUM_ITEMS)
 
     assert torch.allclose(late_scores([5, 6], [1500, 500]), expected, atol=1e-6)
+
+
+def test_a_user_whose_newest_item_is_reset_is_read_anew_from_what_he_has_left() -> None:
+    scorer, histories = SequenceScorer(small_config(), torch.device("cpu")), Histories(8)
+    scorer.grow(8, NUM_ITEMS)
+    step = histories.plan(events([0, 0, 0, 1, 1, 1, 3], [1, 2, 3, 1, 3, 2, 3]))
+    scorer.learn(step, KNOWN)
+    histories.write(step.after)
+    kept = scorer.states[1].clone()
+
+    histories.reset(NONE, np.array([3]))
+    scorer.reset(NONE, np.array([3]))
+
+    assert bool((scorer.states[[0, 3]] == 0).all())
+    assert torch.equal(scorer.states[1], kept)
+    assert bool((kept != 0).any())
+
+
+def test_a_user_whose_older_item_is_reset_keeps_his_state() -> None:
+    scorer, histories = SequenceScorer(small_config(), torch.device("cpu")), Histories(8)
+    scorer.grow(8, NUM_ITEMS)
+    for batch in (events([0, 0], [2, 3]), events([0], [4], [9000])):
+        step = histories.plan(batch)
+        scorer.learn(step, KNOWN)
+        histories.write(step.after)
+    before = scorer.states[0].clone()
+
+    scorer.reset(NONE, np.array([3]))
+
+    assert torch.equal(scorer.states[0], before)
+    assert bool((before != 0).any())
