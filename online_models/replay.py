@@ -55,22 +55,30 @@ class ReplayLog:
         event_types: npt.NDArray[np.int8],
         times_ms: Int64,
         weights: npt.NDArray[np.float32],
-    ) -> None:
-        """Write events ``[n]``, in stream order, that advanced their users."""
+    ) -> Int64:
+        """Write events ``[n]``, in stream order, that advanced their users; of more than fit, the newest.
+
+        Returns:
+            item rows, one for each event that had to leave, also of those that never came in.
+        """
         if not len(user_rows):
-            return
+            return np.empty(0, np.int64)
         serials = self.total + np.arange(len(user_rows))
         self._make_room(int(serials[-1]) + 1)
         order = np.argsort(user_rows, kind="stable")
         ordered, ordered_serials = user_rows[order], serials[order]
         is_first = np.r_[True, ordered[1:] != ordered[:-1]]
-        previous = np.where(is_first, self.newest[ordered], np.r_[NO_ROW, ordered_serials[:-1]])
-        slots = serials % self.capacity
-        self.previous[slots[order]] = previous
+        previous = np.empty(len(serials), np.int64)
+        previous[order] = np.where(is_first, self.newest[ordered], np.r_[NO_ROW, ordered_serials[:-1]])
         self.newest[ordered] = ordered_serials  # the last write of a user wins: his newest
-        self.user_rows[slots], self.item_rows[slots] = user_rows, item_rows
-        self.event_types[slots], self.times_ms[slots], self.weights[slots] = event_types, times_ms, weights
         self.total += len(user_rows)
+        fits = slice(max(len(serials) - self.capacity, 0), None)
+        slots = serials[fits] % self.capacity
+        left = self.item_rows[slots].astype(np.int64)
+        self.user_rows[slots], self.item_rows[slots] = user_rows[fits], item_rows[fits]
+        self.event_types[slots], self.times_ms[slots] = event_types[fits], times_ms[fits]
+        self.weights[slots], self.previous[slots] = weights[fits], previous[fits]
+        return np.concatenate([item_rows[: fits.start], left[left != NO_ROW]])
 
     def draw(self, rng: np.random.Generator, num_windows: int, length: int) -> Windows:
         """Return windows that end at events drawn uniformly from the log.
@@ -97,13 +105,16 @@ class ReplayLog:
             weights=self.weights[slots],
         )
 
-    def reset(self, user_rows: Int64, item_rows: Int64) -> None:
-        """Make the events of these users and these items unreadable."""
+    def reset(self, user_rows: Int64, item_rows: Int64) -> Int64:
+        """Make the events of these users and these items unreadable; return the item row of each of them."""
         self.newest[user_rows] = NO_ROW
-        if len(user_rows) or len(item_rows):
-            gone = np.isin(self.item_rows, item_rows) | np.isin(self.user_rows, user_rows)
-            self.item_rows[gone] = NO_ROW
-            self.user_rows[gone] = NO_ROW
+        if not len(user_rows) and not len(item_rows):
+            return np.empty(0, np.int64)
+        gone = np.isin(self.item_rows, item_rows) | np.isin(self.user_rows, user_rows)
+        left = self.item_rows[gone].astype(np.int64)
+        self.item_rows[gone] = NO_ROW
+        self.user_rows[gone] = NO_ROW
+        return left
 
     def _oldest(self) -> int:
         return max(0, self.total - self.capacity)

@@ -7,11 +7,11 @@ from online_models.replay import ReplayLog
 from tests.online_models.streams import NONE
 
 
-def add(log: ReplayLog, users: list[int], items: list[int]) -> None:
+def add(log: ReplayLog, users: list[int], items: list[int]) -> list[int]:
     size = len(users)
     times, types, weights = np.arange(size), np.zeros(size, np.int8), np.ones(size, np.float32)
     log.grow(max(users) + 1)
-    log.add(np.array(users), np.array(items), types, times, weights)
+    return log.add(np.array(users), np.array(items), types, times, weights).tolist()
 
 
 def windows_of(log: ReplayLog, length: int) -> set[tuple[int, ...]]:
@@ -33,6 +33,23 @@ def test_events_beyond_the_capacity_are_not_replayed() -> None:
         add(log, [0], [item])
 
     assert windows_of(log, 3) == {(3,), (3, 4), (3, 4, 5), (4, 5, 6)}
+
+
+def test_of_more_events_than_fit_the_newest_are_kept_and_users_stay_apart() -> None:
+    log = ReplayLog(4)
+    add(log, [0, 1, 0, 1, 1, 0, 1, 0], [10, 20, 11, 21, 22, 12, 23, 13])
+
+    assert windows_of(log, 3) == {(22,), (12,), (22, 23), (12, 13)}
+    assert log.previous[log.user_rows == 0].tolist() == [2, 5]
+
+
+def test_what_leaves_the_log_is_named_once() -> None:
+    log = ReplayLog(4)
+
+    assert add(log, [0, 1, 0], [10, 20, 11]) == []
+    assert add(log, [0, 0, 0], [12, 13, 14]) == [10, 20]
+    assert log.reset(np.array([1]), np.array([13])).tolist() == [13]
+    assert sorted(add(log, [0] * 6, [1, 2, 3, 4, 5, 6])) == [1, 2, 11, 12, 14]
 
 
 def test_reset_users_and_items_are_not_replayed() -> None:
