@@ -58,6 +58,7 @@ class _Forward:
     targets: Tensor  # [P] catalogue rows
     weights: Tensor  # [P]
     drawn: Tensor  # [N] catalogue rows, none where all items take part
+    uniform_ratio: float  # of the drawn
     hidden: Tensor  # [runs, T, H]
     logits: Tensor | None  # [P, I] where all items take part
 
@@ -74,7 +75,7 @@ class SequenceScorer:
         self.network = RecurrentNetwork(self.config.width, self.config.state_width, generator).to(device)
         self.items = torch.zeros((0, self.config.width), device=device)
         self.bias = torch.zeros(0, device=device)
-        self.counts = torch.zeros(0, dtype=torch.float64, device=device)  # events per item, for the correction
+        self.counts = torch.zeros(0, dtype=torch.float64, device=device)  # events in the replay log per item
         self.states = torch.zeros((0, self.config.state_width), device=device)
         self.newest_items = np.full(0, NO_ROW, np.int32)  # per user: the item that his state is before
         self.replay = ReplayLog(self.config.replay_capacity_events)
@@ -107,13 +108,13 @@ class SequenceScorer:
 
         Whose newest item goes loses his state too: it has read the second newest, which is now to be read again.
         """
-        self.replay.reset(user_rows, item_rows)
+        self._count(self.replay.reset(user_rows, item_rows), -1.0)
         users = np.union1d(user_rows, np.flatnonzero(np.isin(self.newest_items, item_rows)))
         self.states[self._to(users)] = 0.0
         self.newest_items[users] = NO_ROW
         rows = torch.from_numpy(item_rows).to(self.device)
         if len(item_rows):
-            self.items[rows], self.bias[rows], self.counts[rows] = self._fresh(item_rows), 0.0, 0.0
+            self.items[rows], self.bias[rows] = self._fresh(item_rows), 0.0
             self.adam.reset("items", rows)
             self.adam.reset("bias", rows)
 
@@ -169,7 +170,7 @@ class SequenceScorer:
         targets = self._to(np.concatenate([step.batch.item_rows, windows.item_rows[places, at]]))
         weights = self._to(np.concatenate([step.batch.weights, windows.weights[places, at]]))
         item_rows = self._to(runs.item_rows)
-        rows, drawn = self._taking_part(num_items, item_rows, targets)
+        rows, drawn, uniform_ratio = self._taking_part(num_items, item_rows, targets)
         items = (self.items[:num_items] if rows is None else self.items[rows]).detach().requires_grad_()
         bias = (self.bias[:num_items] if rows is None else self.bias[rows]).detach().requires_grad_()
         num_from_zero = config.replay_windows + len(late)
@@ -183,37 +184,46 @@ class SequenceScorer:
         when = self._to(np.concatenate([ordinals, at - 1]))
         asked = queries[who, when]
         logits = torch.addmm(bias, asked, items.T) if rows is None else None
-        return _Forward(step, num_items, rows, items, bias, asked, targets, weights, drawn, hidden, logits)
+        questions = (asked, targets, weights)
+        return _Forward(step, num_items, rows, items, bias, *questions, drawn, uniform_ratio, hidden, logits)
 
     def _read(self, runs: Runs, item_rows: Tensor, items: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         inputs = self.network.inputs(items, item_rows, self._to(runs.event_types), self._to(runs.gaps))
         queries, hidden = self.network(inputs, states)
         return queries, hidden
 
-    def _taking_part(self, num_items: int, item_rows: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return the catalogue rows that the loss is on, and the drawn ones among them, for a large catalogue."""
+    def _taking_part(self, num_items: int, item_rows: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor, float]:
+        """Return the catalogue rows that the loss is on, the drawn ones and how many of these were uniform (ratio).
+
+        Of a small catalogue all take part and none are drawn. Of a large one half are drawn from what was learned
+        lately, but for what was reset since, and the others uniformly.
+        """
         if num_items <= self.config.max_full_softmax_items:
-            return None, torch.empty(0, dtype=torch.int64, device=self.device)
-        num_uniform = self.config.num_negatives // 2
-        uniform = self.rng.integers(0, num_items, num_uniform)
-        popular = self.replay.draw(self.rng, self.config.num_negatives - num_uniform, 1).item_rows[:, 0]
-        drawn = self._to(np.concatenate([uniform, popular[popular >= 0]]))
+            return None, torch.empty(0, dtype=torch.int64, device=self.device), 0.0
+        num_popular = (self.config.num_negatives + 1) // 2
+        popular = self.replay.draw(self.rng, num_popular, 1).item_rows[:, 0]
+        popular = popular[popular != NO_ROW]
+        uniform = self.rng.integers(0, num_items, self.config.num_negatives - len(popular))
+        drawn = self._to(np.concatenate([uniform, popular]))
         rows = torch.unique(torch.cat([item_rows.clamp(min=0).flatten(), targets, drawn]))
-        return rows, drawn
+        return rows, drawn, len(uniform) / len(drawn)
 
     def _loss(self, forward: _Forward, known: Tensor) -> Tensor:
         if forward.logits is not None:
             return full_logits_loss(forward.logits, forward.targets, forward.weights, known)
-        counts = self.counts[: forward.num_items]
-        shares = (0.5 / forward.num_items + 0.5 * counts / counts.sum().clamp(min=1.0)).to(torch.float32)
         drawn, targets = _local(forward.rows, forward.drawn), _local(forward.rows, forward.targets)
         right = (forward.queries * forward.items[targets]).sum(1) + forward.bias[targets]
         others = torch.addmm(forward.bias[drawn], forward.queries, forward.items[drawn].T)
-        others = others - torch.log(shares[forward.drawn])
+        others = others - torch.log(len(drawn) * self._shares(forward)[forward.drawn])
         is_target = forward.drawn[None, :] == forward.targets[:, None]
         others = others.masked_fill(is_target | ~known[forward.drawn], -torch.inf)
-        right = right - torch.log(shares[forward.targets])
         return sampled_loss(torch.cat([right[:, None], others], 1), forward.weights, known[forward.targets])
+
+    def _shares(self, forward: _Forward) -> Tensor:
+        """Return how likely each draw was to be each item: ``[I]`` float32, summing to 1."""
+        counts = self.counts[: forward.num_items]
+        uniform = forward.uniform_ratio / forward.num_items
+        return (uniform + (1.0 - forward.uniform_ratio) * counts / counts.sum().clamp(min=1.0)).to(torch.float32)
 
     def _descend(self, forward: _Forward, known: Tensor) -> bool:
         loss = self._loss(forward, known)
@@ -239,8 +249,12 @@ class SequenceScorer:
         events = np.sort(step.advancing[step.advancing >= 0])
         rows = batch.item_rows[events]
         times, weights = batch.times_ms[events], batch.weights[events]
-        self.replay.add(batch.user_rows[events], rows, batch.event_types[events], times, weights)
-        self.counts.index_add_(0, self._to(rows), torch.ones(len(rows), dtype=torch.float64, device=self.device))
+        self._count(rows, 1.0)
+        self._count(self.replay.add(batch.user_rows[events], rows, batch.event_types[events], times, weights), -1.0)
+
+    def _count(self, item_rows: Int64, change: float) -> None:
+        changes = torch.full((len(item_rows),), change, dtype=torch.float64, device=self.device)
+        self.counts.index_add_(0, self._to(item_rows), changes)
 
     def _to(self, array: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self.device)

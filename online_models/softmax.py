@@ -27,12 +27,14 @@ def full_logits_loss(logits: Tensor, targets: Tensor, weights: Tensor, known: Te
 
 
 def sampled_loss(logits: Tensor, weights: Tensor, is_known: Tensor) -> Tensor:
-    """Return the mean loss of P questions over their target and N drawn items.
+    """Return the mean loss of P questions over their target and N drawn items, which stand for all others.
 
     Args:
-        logits: ``[P, 1 + N]`` float32, the target first, already corrected by the log of how often an item is drawn;
-            minus infinity for a drawn item that is the target.
+        logits: ``[P, 1 + N]`` float32, the target first, as it is: it is always there, once. Each drawn item less the
+            log of how often it is expected among the N; minus infinity for a drawn item that is the target.
         weights, is_known: ``[P]``; a target that no event was evidence for is left out.
+
+    Source: importance sampling of the partition function, Bengio and Senecal, AISTATS 2003.
     """
     log_p = functional.log_softmax(logits, dim=1)[:, 0]
     return _weighted(log_p, weights, is_known)

@@ -1,9 +1,12 @@
 """The sequence scorer: what its states have read, what its replay forgets, and what its loss climbs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from online_models import Batch, SequenceConfig
 from online_models.history import Histories
 from online_models.sequence import SequenceScorer
 from tests.online_models.streams import NONE, events, small_config
@@ -75,3 +78,70 @@ def test_a_user_whose_older_item_is_reset_keeps_his_state() -> None:
 
     assert torch.equal(scorer.states[0], before)
     assert bool((before != 0).any())
+
+
+def drawing_scorer(num_negatives: int, capacity: int, *batches: Batch) -> tuple[SequenceScorer, Histories]:
+    """Return a scorer for which every catalogue is too large for the full softmax, and what it learned from."""
+    settings = SequenceConfig(
+        width=16,
+        state_width=16,
+        learning_rate=0.03,
+        replay_windows=0,
+        replay_capacity_events=capacity,
+        max_full_softmax_items=1,
+        num_negatives=num_negatives,
+    )
+    scorer, histories = SequenceScorer(small_config(sequence=settings), torch.device("cpu")), Histories(8)
+    scorer.grow(8, NUM_ITEMS)
+    for batch in batches:
+        step = histories.plan(batch)
+        assert scorer.learn(step, KNOWN)
+        histories.write(step.after)
+    return scorer, histories
+
+
+def test_items_are_assumed_to_be_drawn_as_often_as_they_are_in_the_replay_log() -> None:
+    old, new = events([0, 1, 2, 3], [1, 1, 2, 2]), events([0, 0, 1, 1], [5, 6, 6, 7], [9000] * 4)
+    scorer, histories = drawing_scorer(8, 4, old, new)
+    forward = scorer._forward(histories.plan(events([2], [3], [9999])), NUM_ITEMS)
+
+    # The log holds one 5, two 6 and one 7; half of what is drawn comes from it, the other half from all 24.
+    shares = torch.full((NUM_ITEMS,), 0.5 / 24)
+    shares[[5, 6, 7]] += torch.tensor([0.125, 0.25, 0.125])
+    assert torch.allclose(scorer._shares(forward), shares)
+
+
+def test_draws_of_what_was_reset_are_replaced_by_uniform_ones_and_counted_as_such() -> None:
+    scorer, histories = drawing_scorer(400, 4, events([0, 1, 2, 3], [1, 2, 3, 3]))
+    scorer.reset(np.array([1]), np.array([3]))
+    histories.reset(np.array([1]), np.array([3]))
+
+    forward = scorer._forward(histories.plan(events([2], [4], [9999])), NUM_ITEMS)
+
+    # Only item 1 is left of four events: about 50 of 400 draws are of it, and the others are uniform.
+    assert scorer.counts.nonzero().tolist() == [[1]]
+    assert len(forward.drawn) == 400
+    assert forward.uniform_ratio == pytest.approx(0.875, abs=0.05)
+    assert scorer._shares(forward).sum().item() == pytest.approx(1.0)
+
+
+def test_drawn_items_pull_on_average_where_the_whole_catalogue_does() -> None:
+    # Item i is taken far more often than item i + 1, so half of the draws are of a few items.
+    rng = np.random.default_rng(0)
+    items = (24 * rng.random(640) ** 3).astype(np.int64)
+    batches = [events(list(range(8)) * 2, items[at : at + 16].tolist(), [at] * 16) for at in range(0, 640, 16)]
+    scorer, histories = drawing_scorer(256, 640, *batches)
+    step = histories.plan(events(list(range(8)), [0, 1, 3, 7, 12, 17, 20, 23], [9999] * 8))
+
+    def gradient() -> torch.Tensor:
+        forward = scorer._forward(step, NUM_ITEMS)
+        found = torch.autograd.grad(scorer._loss(forward, KNOWN), [forward.items, forward.bias])
+        rows = torch.arange(NUM_ITEMS) if forward.rows is None else forward.rows
+        return torch.zeros(NUM_ITEMS, 17).index_copy_(0, rows, torch.cat([found[0], found[1][:, None]], 1))
+
+    drawn = torch.stack([gradient() for _ in range(200)]).mean(0)
+    scorer.config = replace(scorer.config, max_full_softmax_items=NUM_ITEMS)
+    full = gradient()
+
+    assert torch.cosine_similarity(drawn.flatten(), full.flatten(), dim=0) > 0.999
+    assert (drawn.norm() / full.norm()).item() == pytest.approx(1.0, abs=0.02)
