@@ -22,8 +22,7 @@ def full_logits_loss(logits: Tensor, targets: Tensor, weights: Tensor, known: Te
     """
     if not bool(known.all()):
         logits = logits.masked_fill(~known, -torch.inf)
-    log_p = functional.log_softmax(logits, dim=1).gather(1, targets[:, None])[:, 0]
-    return _weighted(log_p, weights, known[targets])
+    return _weighted(functional.log_softmax(logits, dim=1), targets, weights, known[targets])
 
 
 def sampled_loss(logits: Tensor, weights: Tensor, is_known: Tensor) -> Tensor:
@@ -36,13 +35,24 @@ def sampled_loss(logits: Tensor, weights: Tensor, is_known: Tensor) -> Tensor:
 
     Source: importance sampling of the partition function, Bengio and Senecal, AISTATS 2003.
     """
-    log_p = functional.log_softmax(logits, dim=1)[:, 0]
-    return _weighted(log_p, weights, is_known)
+    first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+    return _weighted(functional.log_softmax(logits, dim=1), first, weights, is_known)
 
 
-def _weighted(log_p: Tensor, weights: Tensor, is_known: Tensor) -> Tensor:
+def _weighted(log_shares: Tensor, targets: Tensor, weights: Tensor, is_known: Tensor) -> Tensor:
     used = is_known & (weights != 0)
+    log_p = log_shares.gather(1, targets[:, None])[:, 0]
     log_p = torch.where(used, log_p, -1.0)  # an unused question must not reach the gradient as 0 * inf
-    against = torch.log1p(-torch.exp(log_p.clamp(max=-1e-6)))
-    losses = torch.where(weights > 0, -weights * log_p, weights * against)
-    return losses.masked_fill(~used, 0.0).sum() / used.sum().clamp(min=1)
+    cost_for = (-weights * log_p).masked_fill(~used | (weights < 0), 0.0).sum()
+    return (cost_for + _against(log_shares, targets, weights, used)) / used.sum().clamp(min=1)
+
+
+def _against(log_shares: Tensor, targets: Tensor, weights: Tensor, used: Tensor) -> Tensor:
+    """Return the summed cost of evidence against items, whose slope at a logit is at most the weight.
+
+    ``log(1 - p)`` is summed from the other items: from a ``p`` that rounds to 1 nothing could be unlearned.
+    """
+    places = torch.nonzero(used & (weights < 0))[:, 0]
+    others = log_shares[places].scatter(1, targets[places, None], -torch.inf)
+    possible = (others > -torch.inf).any(1)  # where there is no other item nothing can be likelier
+    return (weights[places[possible]] * torch.logsumexp(others[possible], 1)).sum()

@@ -46,6 +46,37 @@ def test_a_certain_item_with_evidence_against_it_has_a_finite_loss_and_slope() -
     assert bool(torch.isfinite(logits.grad).all())
 
 
+@pytest.mark.parametrize("lead", [0.5, 20.0, 80.0])
+def test_evidence_against_an_item_moves_it_however_sure_the_model_is(lead: float) -> None:
+    logits = torch.tensor([[lead, 0.0]], requires_grad=True)
+    cost = full_logits_loss(logits, torch.tensor([0]), torch.tensor([-1.0]), KNOWN[:2])
+    cost.backward()
+
+    # -log(1 - p) = log(1 + exp(lead)), whose slope is p at the item and -p at the only other one.
+    p = 1 / (1 + math.exp(-lead))
+    assert cost.item() == pytest.approx(math.log1p(math.exp(lead)))
+    assert logits.grad is not None
+    assert logits.grad[0].tolist() == pytest.approx([p, -p])
+
+
+def test_evidence_against_a_sure_target_moves_it_among_drawn_items_too() -> None:
+    logits = torch.tensor([[20.0, 0.0, -torch.inf]], requires_grad=True)
+    sampled_loss(logits, torch.tensor([-2.0]), torch.tensor([True])).backward()
+
+    assert logits.grad is not None
+    assert logits.grad[0].tolist() == pytest.approx([2.0, -2.0, 0.0])
+
+
+def test_evidence_against_the_only_known_item_changes_nothing() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    cost = full_logits_loss(logits, torch.tensor([0]), torch.tensor([-1.0]), torch.tensor([True, False, False]))
+    cost.backward()
+
+    assert cost.item() == 0.0
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[0.0, 0.0, 0.0]]
+
+
 def test_the_sampled_loss_is_the_log_probability_of_the_first_column() -> None:
     assert sampled_loss(LOGITS, torch.ones(1), torch.tensor([True])).item() == pytest.approx(math.log(2))
 
