@@ -45,19 +45,20 @@ class MatrixFactorization:
         size = allocated_rows(num_users, old_users)
         if size > old_users:
             self.users, self.user_squares = grow_table(self.users, size), grow_table(self.user_squares, size)
-            self.reset(np.arange(old_users, size), np.empty(0, np.int64))
+            self.users[old_users:, -1] = 1.0
         size = allocated_rows(num_items, old_items)
         if size > old_items:
             self.items, self.item_squares = grow_table(self.items, size), grow_table(self.item_squares, size)
             self.reset(np.empty(0, np.int64), np.arange(old_items, size))
 
     def reset(self, user_rows: Int64, item_rows: Int64) -> None:
-        """Give these rows their first values again, and forget how far they had been moved."""
-        width = self.config.width
+        """Give these rows their first values again, and forget how far they had been moved.
+
+        Users begin at zero, so that all who were never seen are alike; the items, no two of them alike, set them apart.
+        """
         users, items = (torch.from_numpy(rows).to(self.device) for rows in (user_rows, item_rows))
-        first_users = fresh_rows(self.seed * 2, user_rows, width, _INIT_SCALE)
-        first_items = fresh_rows(self.seed * 2 + 1, item_rows, width, _INIT_SCALE)
-        self.users[users] = functional.pad(torch.from_numpy(first_users).to(self.device), (0, 1), value=1.0)
+        first_items = fresh_rows(self.seed * 2 + 1, item_rows, self.config.width, _INIT_SCALE)
+        self.users[users, :-1] = 0.0
         self.items[items] = functional.pad(torch.from_numpy(first_items).to(self.device), (0, 1))
         self.user_squares[users] = 0.0
         self.item_squares[items] = 0.0
