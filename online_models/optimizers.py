@@ -1,4 +1,4 @@
-"""Adam and row-wise Adagrad on tables that grow and whose rows are reset."""
+"""Adam on tables that grow and whose rows are reset, and what is done to gradients before any optimizer sees them."""
 
 import torch
 from torch import Tensor
