@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from online_models import Batch, SequenceConfig
+from online_models import Batch, OnlineLearner, SequenceConfig
 from online_models.history import Histories
 from online_models.sequence import SequenceScorer
 from tests.online_models.streams import NONE, events, small_config
@@ -145,3 +145,22 @@ def test_drawn_items_pull_on_average_where_the_whole_catalogue_does() -> None:
 
     assert torch.cosine_similarity(drawn.flatten(), full.flatten(), dim=0) > 0.999
     assert (drawn.norm() / full.norm()).item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_state_moves_by_several_events_at_once_as_it_does_one_by_one() -> None:
+    settings = SequenceConfig(width=16, state_width=16, replay_windows=0, learning_rate=1e-12)
+    # User 0 also has a late event and evidence against an item, neither of which moves his state.
+    users, items, times = [0, 1, 0, 0, 0, 1, 0, 2, 0], [1, 2, 3, 4, 11, 5, 6, 7, 8], [0, 5, 9, 20, 4, 30, 70, 8, 500]
+    batch = events(users, items, times, [1, 1, 1, 1, 1, 1, -1, 1, 1])
+    states = []
+    for size in (len(batch), 3, 1):
+        learner = OnlineLearner(small_config(sub_step_events=size, sequence=settings))
+        learner.step(batch)
+        learner.step(events([0, 2], [9, 10], [900, 901]))
+        scorer = learner._scorers["sequence"]
+        assert isinstance(scorer, SequenceScorer)
+        states.append(scorer.states[:3].clone())
+
+    assert bool((states[0].abs().sum(1) > 0.01).all())
+    assert torch.allclose(states[0], states[2], atol=1e-5)
+    assert torch.allclose(states[1], states[2], atol=1e-5)
