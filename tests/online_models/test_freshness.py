@@ -15,9 +15,9 @@ NUM_PAST, NUM_EVENTS = 128, 48
 def anything(rng: np.random.Generator) -> Batch:
     """Return events of every kind: new users and items, late, against their item, worth nothing, owned."""
     batch = events(
-        rng.integers(0, 10, NUM_EVENTS).tolist(),
+        rng.choice([0, 3, 9], NUM_EVENTS).tolist(),
         rng.integers(0, 30, NUM_EVENTS).tolist(),
-        (1000 * (NUM_PAST + rng.integers(-20, 40, NUM_EVENTS))).tolist(),
+        (1000 * (NUM_PAST + np.arange(NUM_EVENTS) + rng.integers(-4, 3, NUM_EVENTS))).tolist(),
         rng.choice([1.0, 2.5, -1.0, 0.0], NUM_EVENTS, p=[0.6, 0.2, 0.1, 0.1]).tolist(),
     )
     return replace(batch, event_types=rng.integers(0, 4, NUM_EVENTS, np.int8), owns=rng.random(NUM_EVENTS) < 0.5)
@@ -52,3 +52,22 @@ def test_events_before_any_cut_are_ranked_alike_whatever_comes_after_it(scorer: 
     assert np.allclose(losses, other_losses, atol=1e-4)
     assert all(np.array_equal(ranks[name], other_ranks[name]) for name in NAMES)
     assert all(np.array_equal(one, other) for one, other in zip(tops, other_tops, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("scorer", list(SCORERS))
+def test_the_list_an_event_is_ranked_in_does_not_depend_on_its_own_item(scorer: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    past, place = anything(rng), int(rng.integers(0, NUM_EVENTS))
+    past.owns[:] = False  # so that either item is evaluated
+    past.weights[place] = 1.0
+    tops = []
+    for item in (4, 19):
+        past.item_rows[place] = item
+        learner = OnlineLearner(small_config(scorer, k=30))
+        run(learner, cycle(NUM_PAST), 32)
+        report = learner.step(past)
+        tops.append([report.top_rows[name][report.evaluated == place].tolist() for name in NAMES])
+
+    assert tops[0] == tops[1]
+    assert len(tops[0][0]) == 1
