@@ -104,6 +104,9 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
     where = f"broker {kafka.bootstrap_servers}"
     if isinstance(error, MillstreamError):
         return error
+    for inner in error.args:  # "a previous request has failed with", and then the error that matters
+        if isinstance(inner, errors.KafkaError):
+            return explain(inner, kafka)
     if isinstance(error, FENCED):
         return FencedError(f"{where}: another worker with the same worker.transactional_id took over; this one stops")
     if isinstance(error, errors.SaslAuthenticationFailedError | errors.UnsupportedSaslMechanismError):

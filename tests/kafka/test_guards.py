@@ -132,6 +132,19 @@ def test_a_commit_that_never_answers_ends_at_the_deadline(settings: Settings) ->
     assert_nothing_happened(settings)
 
 
+def test_a_fence_noticed_only_by_the_next_send_is_a_fence_all_the_same(
+    settings: Settings, transport: KafkaTransport
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise errors.KafkaError("a previous request has failed with errors.", errors.ProducerFencedError())
+
+    transport._producer = Sabotaged(transport._producer, send=refuse)
+
+    with pytest.raises(FencedError, match="took over"):
+        transport.commit(out(settings, b"a"), {0: 1})
+    assert_nothing_happened(settings)
+
+
 def test_a_producer_is_never_used_again_after_an_error(settings: Settings, transport: KafkaTransport) -> None:
     def refuse(*_: Any) -> None:
         raise errors.IllegalGenerationError("the group moved on")
