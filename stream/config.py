@@ -106,7 +106,7 @@ def _file_source(path: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ConfigError(f"settings file {path}: {section}: expected a table such as [batching], got a value")
         for key, value in table.items():
             name = f"{section}.{key}"
-            _check_known(name, f"settings file {path}", name)
+            _check_known(name, f"settings file {path}")
             if isinstance(value, bool) and dict(setting_fields())[name].annotation is not bool:
                 raise ConfigError(f"settings file {path}: {name}: expected no true or false, got {str(value).lower()}")
             flat[name] = value
@@ -129,7 +129,7 @@ def _env_source(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any
 def _flag_source(flags: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
     fields = dict(setting_fields())
     for name, text in flags.items():
-        _check_known(name, "command line", name)
+        _check_known(name, "command line")
         if _is_secret(fields[name]):
             raise ConfigError(
                 f"command line: {name} is a secret and would show in the process list: set {_variable(name)}, "
@@ -160,10 +160,10 @@ def _problem(problem: Any, origins: Mapping[str, str]) -> str:
     return f"{name}: {message}, got {got} (from {origins.get(name, 'default')})"
 
 
-def _check_known(name: str, where: str, shown: str) -> None:
+def _check_known(name: str, where: str) -> None:
     known = [known_name for known_name, _ in setting_fields()]
     if name not in known:
-        raise ConfigError(f"{where}: {shown} is no setting{_nearest(name, known)}")
+        raise ConfigError(f"{where}: {name} is no setting{_nearest(name, known)}")
 
 
 def _nearest(name: str, known: list[str]) -> str:

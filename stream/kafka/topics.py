@@ -97,7 +97,8 @@ def differing_topics(settings: Settings) -> dict[str, list[str]]:
     Raises:
         BrokerUnreachable: no broker answered.
     """
-    plans = [plan for plan in topic_plans(settings) if plan.name in topic_names(settings.kafka)]
+    existing = topic_names(settings.kafka)
+    plans = [plan for plan in topic_plans(settings) if plan.name in existing]
     with connecting(settings.kafka), _Admin(settings.kafka) as admin:
         resources = [ConfigResource(ConfigResourceType.TOPIC, plan.name) for plan in plans]
         found = admin.describe_configs(resources, config_filter="all")["topic"] if plans else {}

@@ -235,7 +235,7 @@ class KafkaTransport:
         try:
             ends = self._consumer.end_offsets(self._partitions, timeout_ms=2_000)
         except errors.KafkaError as error:
-            silent_seconds = time.monotonic() - self._lag_answered
+            silent_seconds = self.silent_seconds()
             if silent_seconds > self._settings.worker.broker_deadline_seconds:
                 raise BrokerUnreachable(f"the brokers have not answered for {silent_seconds:.0f} s") from error
             return
