@@ -11,12 +11,13 @@ from online_models.config import (
     TransitionsConfig,
 )
 from online_models.device import DEVICES, limit_cpu_threads, resolve_device
-from online_models.errors import CapacityError, ConfigError, ShapeError
+from online_models.errors import CapacityError, ConfigError, ShapeError, StateError
 from online_models.evaluation import hit_rate, ndcg, reciprocal_rank
 from online_models.index import IdIndex, PartitionedIndex
 from online_models.learner import OnlineLearner
 from online_models.ranking import StepReport
 from online_models.scorers import BASELINES, SCORERS
+from online_models.state import State, digest, flatten, is_finite, unflatten
 from online_models.topk import exact_topk
 
 __all__ = [
@@ -37,13 +38,19 @@ __all__ = [
     "RecencyConfig",
     "SequenceConfig",
     "ShapeError",
+    "State",
+    "StateError",
     "StepReport",
     "TopK",
     "TransitionsConfig",
+    "digest",
     "exact_topk",
+    "flatten",
     "hit_rate",
+    "is_finite",
     "limit_cpu_threads",
     "ndcg",
     "reciprocal_rank",
     "resolve_device",
+    "unflatten",
 ]

@@ -1,6 +1,6 @@
-"""The ways a caller can be wrong: a setting out of range, an array of another shape, more ids than fit."""
+"""The ways a caller can be wrong: a setting out of range, a wrong shape, more ids than fit, a foreign state."""
 
-__all__ = ["CapacityError", "ConfigError", "ShapeError"]
+__all__ = ["CapacityError", "ConfigError", "ShapeError", "StateError"]
 
 
 class ConfigError(ValueError):
@@ -13,3 +13,7 @@ class ShapeError(ValueError):
 
 class CapacityError(ValueError):
     """One batch names more different ids than an index may hold at all."""
+
+
+class StateError(ValueError):
+    """A state does not fit its owner: made with other settings, or no state at all; the message names the part."""
