@@ -43,3 +43,12 @@ def test_a_window_of_zero_switches_it_off() -> None:
 
     assert not seen.is_repetition(0, "e1")
     assert len(seen) == 0
+
+
+def test_the_oldest_id_is_forgotten_first_whatever_was_repeated() -> None:
+    seen = Deduplicator(window=2)
+    for event_id in ("e1", "e2", "e1", "e3"):  # the repetition does not make e1 any newer
+        seen.is_repetition(0, event_id)
+
+    assert seen.is_repetition(0, "e2")
+    assert not seen.is_repetition(0, "e1")
