@@ -14,7 +14,11 @@ from stream.records import NO_TIMESTAMP, Record
 from stream.schema import MAX_TIME_MS, Event
 from stream.settings import EventSettings
 
-__all__ = ["DeadCode", "DeadLetter", "Decoded", "Decoder"]
+__all__ = ["NOTHING_EXCLUDED", "DeadCode", "DeadLetter", "Decoded", "Decoder", "Excluded"]
+
+Excluded = frozenset[tuple[int, int]]
+"""(partition, offset) of events that are left out although they can be read."""
+NOTHING_EXCLUDED: Excluded = frozenset()
 
 
 class DeadCode(StrEnum):
@@ -30,6 +34,7 @@ class DeadCode(StrEnum):
     BAD_NUMBER = "bad_number"
     BAD_TIME = "bad_time"
     FUTURE_TIME = "future_time"
+    NOT_FINITE = "not_finite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +76,20 @@ class Decoder:
         self._config = config
         self._decoder = msgspec.json.Decoder(Event)
 
-    def decode(self, records: Sequence[Record], now_ms: int) -> Decoded:
+    def decode(self, records: Sequence[Record], now_ms: int, excluded: Excluded = NOTHING_EXCLUDED) -> Decoded:
         """Return events and dead letters, both in the order of the records.
 
         Args:
             records: as read from the log.
             now_ms: the clock that event times in the future are judged by.
+            excluded: (partition, offset) of events that the model cannot learn.
         """
         decoded = Decoded()
         for record in records:
             try:
                 event, time_ms = self._read(record, now_ms)
+                if (record.partition, record.offset) in excluded:
+                    raise _Rejected(DeadCode.NOT_FINITE, "$: expected an event after which the model's loss is finite")
             except _Rejected as rejected:
                 decoded.dead_letters.append(DeadLetter(record, rejected.code, rejected.message))
                 continue

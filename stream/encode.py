@@ -4,13 +4,13 @@ From here on everything is arrays. `stream/publish.py` is the way back.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from online_models import Batch, IdIndex, PartitionedIndex
+from online_models import Batch, IdIndex, PartitionedIndex, State, StateError
 from stream.decode import Decoded
 from stream.dedup import Deduplicator
 from stream.errors import RefusedToStart
@@ -45,6 +45,8 @@ class Encoded:
     """A batch as arrays, and what is needed to publish it."""
 
     batch: Batch
+    records: list[Record]
+    """The record of each event of the batch."""
     touched: TouchedUsers
     num_by_type: dict[str, int]
     """Events of the batch by type."""
@@ -105,11 +107,39 @@ class Encoder:
         )
         return Encoded(
             batch=batch,
+            records=records,
             touched=_touched(user_rows, [event.user for event in events], times_ms, records),
             num_by_type=Counter(event.type for event in events),
             num_duplicates_by_type=Counter(decoded.events[position].type for position in repeated),
             key_mismatches=_key_mismatches(events, records),
         )
+
+    def state(self) -> State:
+        """Return a copy of who owns which row, and of the ids in the window."""
+        return {
+            "users": self.users.state(),
+            "items": self.items.state(),
+            "deduplicator": self.deduplicator.state(),
+        }
+
+    def load(self, state: State) -> None:
+        """Take over a copy, into an encoder that has seen nothing yet.
+
+        Raises:
+            StateError: it was made with other capacities, another window or another number of partitions.
+        """
+        parts: dict[str, IdIndex | PartitionedIndex | Deduplicator] = {
+            "users": self.users,
+            "items": self.items,
+            "deduplicator": self.deduplicator,
+        }
+        if set(state) != set(parts):
+            raise StateError(f"encoder: expected the parts {sorted(parts)}, got {sorted(state)}")
+        for name, part in parts.items():
+            inner = state[name]
+            if not isinstance(inner, Mapping):
+                raise StateError(f"encoder/{name}: expected parts, got {type(inner).__name__}")
+            part.load(inner)
 
     def _split(self, decoded: Decoded) -> tuple[list[int], list[int]]:
         new: list[int] = []

@@ -2,7 +2,7 @@
 
 Every error that a person can act on is a `MillstreamError`: its message says where, what was expected, what arrived and
 what to do. Its `exit_code` is what the `millstream` command returns, so that a supervisor can tell "start me again"
-(1, 6, 7) from "a person is needed" (3, 4) and "another worker is at it" (5).
+(1, 6, 7, 8) from "a person is needed" (3, 4, 9) and "another worker is at it" (5).
 """
 
 __all__ = [
@@ -10,8 +10,12 @@ __all__ = [
     "ConfigError",
     "FencedError",
     "MillstreamError",
+    "ModelBroken",
+    "RecordsGone",
     "RefusedToStart",
+    "Stalled",
     "TransactionInDoubt",
+    "VerificationFailed",
     "EXIT_CODES",
 ]
 
@@ -34,6 +38,10 @@ class RefusedToStart(MillstreamError):
     exit_code = 4
 
 
+class RecordsGone(RefusedToStart):
+    """Records that a journalled batch was made of are no longer in the log."""
+
+
 class FencedError(MillstreamError):
     """Another worker with the same transactional id took over. This one must not write again."""
 
@@ -52,6 +60,24 @@ class BrokerUnreachable(MillstreamError):
     exit_code = 7
 
 
+class Stalled(MillstreamError):
+    """A partition stands still although records wait and the brokers answer. A new connection is the remedy."""
+
+    exit_code = 8
+
+
+class ModelBroken(MillstreamError):
+    """The model holds NaN or infinity: no single event is at fault. An older state is needed."""
+
+    exit_code = 9
+
+
+class VerificationFailed(MillstreamError):
+    """The log does not lead to the state or the lists that are there."""
+
+    exit_code = 10
+
+
 EXIT_CODES: dict[int, str] = {
     0: "finished, or stopped by Ctrl-C or SIGTERM after the running batch was committed",
     1: "an unexpected error: please report it with the log",
@@ -61,6 +87,9 @@ EXIT_CODES: dict[int, str] = {
     5: "fenced: another worker with the same transactional id has taken over",
     6: "a transaction was in doubt and is rolled back: start again",
     7: "the broker could not be reached",
+    8: "a partition stood still while records waited: start again",
+    9: "the model's numbers are no longer finite: go back to an older checkpoint",
+    10: "verify: log, checkpoints and lists do not agree",
     130: "a second Ctrl-C: left at once, the open transaction is rolled back",
 }
 """What each exit code of the `millstream` command means."""

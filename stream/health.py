@@ -30,9 +30,15 @@ class Health:
         self._clock = clock
         self._lock = threading.Lock()
         self._started = False
+        self._phase = "starting"
         self._silent_seconds = 0.0
         self._beat = clock()
         self._progress: dict[int, tuple[int, float]] = {}
+
+    def starting(self, phase: str) -> None:
+        """The worker is not ready yet, and this is what it does."""
+        with self._lock:
+            self._phase = phase
 
     def started(self) -> None:
         """The worker owns its partitions and begins to read."""
@@ -44,6 +50,7 @@ class Health:
         """The worker takes no more batches."""
         with self._lock:
             self._started = False
+            self._phase = "stopping"
 
     def beat(self, positions: Mapping[int, int], lag: Mapping[int, int], silent_seconds: float = 0.0) -> None:
         """The loop went round.
@@ -66,19 +73,27 @@ class Health:
         with self._lock:
             if self._started and (age := self._clock() - self._beat) > self._stall_seconds:
                 return Verdict(False, f"the loop has not gone round for {age:.0f} s")
-            for partition, (position, since) in self._progress.items():
-                if self._silent_seconds == 0 and (age := self._clock() - since) > self._stall_seconds:
-                    return Verdict(
-                        False, f"partition {partition} stands at offset {position} for {age:.0f} s with a lag"
-                    )
+            if stalled := self._stalled():
+                return Verdict(False, stalled)
             return Verdict(True, "alive")
+
+    def stalled(self) -> str:
+        """Return which partition stands still although records wait and the brokers answer, or an empty text."""
+        with self._lock:
+            return self._stalled()
+
+    def _stalled(self) -> str:
+        for partition, (position, since) in self._progress.items():
+            if self._silent_seconds == 0 and (age := self._clock() - since) > self._stall_seconds:
+                return f"partition {partition} stands at offset {position} for {age:.0f} s with a lag"
+        return ""
 
     def ready(self) -> Verdict:
         """Return whether lists are fresh: started, brokers answering, loop going round."""
         live = self.live()
         with self._lock:
             if not self._started:
-                return Verdict(False, "starting or stopping")
+                return Verdict(False, self._phase)
             if self._silent_seconds > 0:
                 return Verdict(False, f"the brokers have not answered for {self._silent_seconds:.0f} s")
         return live

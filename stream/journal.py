@@ -20,6 +20,6 @@ def read_entry(record: Record) -> JournalEntry:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RefusedToStart(
             f"{record.topic}[{record.partition}]@{record.offset}: expected a record of the journal, got something else "
-            f"({error}): another program writes to this topic, or another version did. Set topics.journal to a topic "
-            "of its own"
+            f"({error}): another program writes to this topic, or an older version of Millstream did. Set "
+            "topics.journal to a topic of its own"
         ) from error

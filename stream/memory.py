@@ -1,13 +1,14 @@
 """A log in memory: the same promises as Kafka's, for tests and notebooks, in one process and without a broker."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
+from stream.errors import FencedError, RecordsGone, RefusedToStart, TransactionInDoubt
+from stream.instants import Watch, unwatched
 from stream.journal import read_entry
 from stream.records import Headers, OutRecord, Record
 from stream.schema import JournalEntry
 
-__all__ = ["MemoryLog", "MemoryTransport"]
+__all__ = ["MemoryHistory", "MemoryLog", "MemoryTransport"]
 
 
 class MemoryLog:
@@ -67,14 +68,15 @@ class MemoryTransport:
 
     Args:
         log: the log.
-        fail_commit: called before every commit; what it raises happens in the middle of the transaction.
+        watch: called at the instants of a transaction. What it raises is the error of that instant: from
+            `transaction_committed` on the batch is there all the same, as when the answer to a commit is lost.
     """
 
     max_record_bytes = 1_048_576
 
-    def __init__(self, log: MemoryLog, fail_commit: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, log: MemoryLog, watch: Watch = unwatched) -> None:
         self._log = log
-        self._fail_commit = fail_commit
+        self._watch = watch
         self._broken = False
         self._identity = 0
         self._positions: dict[int, int] = {}
@@ -94,11 +96,8 @@ class MemoryTransport:
         log.owner += 1
         self._identity = log.owner
         self._positions = {number: log.committed.get(number, log.begins[number]) for number in self.partitions}
-        journal = log.published(log.journal_topic)
-        if not journal:
-            return None
-        newest = journal[-1]
-        return read_entry(Record(newest.topic, 0, len(journal) - 1, newest.key, newest.value, newest.headers, 0))
+        self._watch("taken_over")
+        return MemoryHistory(log).newest()
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         """Return the next records; never waits."""
@@ -119,13 +118,17 @@ class MemoryTransport:
         if self._broken:
             raise TransactionInDoubt("an earlier transaction failed: start anew")
         try:
-            self._fail_commit()
+            self._watch("transaction_begun")
+            self._watch("records_sent")
+            self._watch("records_flushed")
+            self._watch("offsets_sent")
+            for record in records:
+                self._log.topics.setdefault(record.topic, []).append(record)
+            self._log.committed.update(offsets)
+            self._watch("transaction_committed")
         except Exception as error:
             self._broken = True
             raise TransactionInDoubt(f"the transaction failed: {error}") from error
-        for record in records:
-            self._log.topics.setdefault(record.topic, []).append(record)
-        self._log.committed.update(offsets)
 
     def lag(self) -> dict[int, int]:
         """Return the records not read yet, per partition."""
@@ -138,3 +141,52 @@ class MemoryTransport:
 
     def close(self) -> None:
         """Nothing to do."""
+
+
+class MemoryHistory:
+    """What was committed to a `MemoryLog`. Satisfies `stream.transport.History`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """All partitions of the events topic."""
+        return tuple(range(len(self._log.partitions)))
+
+    def newest(self) -> JournalEntry | None:
+        """Return the newest journal entry, or None."""
+        journal = self._log.published(self._log.journal_topic)
+        return self._read(len(journal) - 1) if journal else None
+
+    def entries(self, first_epoch: int) -> Iterator[JournalEntry]:
+        """Yield the journal's entries from `first_epoch` on."""
+        for offset in range(len(self._log.published(self._log.journal_topic))):
+            entry = self._read(offset)
+            if entry.epoch >= first_epoch:
+                yield entry
+
+    def records(self, entry: JournalEntry) -> list[Record]:
+        """Return the records of a batch.
+
+        Raises:
+            RecordsGone: some are no longer in the log.
+        """
+        records: list[Record] = []
+        for name, span in sorted(entry.partitions.items(), key=lambda one: int(one[0])):
+            partition = int(name)
+            begin, log = self._log.begins[partition], self._log.partitions[partition]
+            if span.first < begin or span.next > begin + len(log):
+                raise RecordsGone(
+                    f"{entry.topic}[{name}]: epoch {entry.epoch} was made of the offsets [{span.first}, {span.next}), "
+                    f"and the log holds [{begin}, {begin + len(log)})"
+                )
+            records += log[span.first - begin : span.next - begin]
+        return records
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+    def _read(self, offset: int) -> JournalEntry:
+        record = self._log.published(self._log.journal_topic)[offset]
+        return read_entry(Record(record.topic, 0, offset, record.key, record.value, record.headers, 0))

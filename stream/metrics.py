@@ -116,6 +116,24 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_epoch": MetricSpec("gauge", "Number of the newest committed micro-batch.", {}),
     "millstream_last_commit_timestamp_seconds": MetricSpec("gauge", "When the newest micro-batch was committed.", {}),
     "millstream_ready": MetricSpec("gauge", "1 when /readyz answers 200.", {}),
+    "millstream_checkpoints_total": MetricSpec(
+        "counter",
+        "Checkpoints by outcome: written, failed (disk, permission: the stream goes on) or skipped (still writing).",
+        {"outcome": ("written", "failed", "skipped")},
+    ),
+    "millstream_checkpoint_epoch": MetricSpec("gauge", "Epoch of the newest checkpoint.", {}),
+    "millstream_checkpoint_bytes": MetricSpec("gauge", "Size of the newest checkpoint.", {}),
+    "millstream_checkpoint_seconds": MetricSpec("gauge", "How long the newest checkpoint took to write.", {}),
+    "millstream_checkpoint_last_success_timestamp_seconds": MetricSpec(
+        "gauge",
+        "When the newest checkpoint was written; a restart re-learns what came after it.",
+        {},
+    ),
+    "millstream_checkpoints_damaged": MetricSpec(
+        "gauge", "Checkpoints that the last start passed over because they are damaged; 0 is normal.", {}
+    ),
+    "millstream_recovered_batches": MetricSpec("gauge", "Batches that the last start re-learned.", {}),
+    "millstream_recovery_seconds": MetricSpec("gauge", "How long the last start took to rebuild the state.", {}),
     "millstream_build_info": MetricSpec(
         "gauge",
         "Always 1; the labels say what runs.",

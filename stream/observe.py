@@ -5,13 +5,12 @@ from importlib.metadata import version
 
 import numpy as np
 
-from online_models import OnlineLearner
-from stream.encode import Encoder
 from stream.logs import log_event
 from stream.metrics import STAGES, Metrics
 from stream.pipeline import BatchReport
-from stream.quality import LiveQuality
+from stream.recovery import Recovered
 from stream.schema import EVENT_TYPES
+from stream.state import WorkerState
 
 __all__ = ["Observer"]
 
@@ -24,37 +23,39 @@ class Observer:
 
     Args:
         metrics: where to.
-        quality: the live quality.
-        learner: read for its table sizes and channel weights.
-        encoder: read for the number of users and items.
+        state: of the pipeline, at the start: counters begin after what it has seen.
         scorer: name of the scorer that makes the lists.
     """
 
-    def __init__(
-        self, metrics: Metrics, quality: LiveQuality, learner: OnlineLearner, encoder: Encoder, scorer: str
-    ) -> None:
-        self._metrics, self._quality, self._learner, self._encoder = metrics, quality, learner, encoder
+    def __init__(self, metrics: Metrics, state: WorkerState, scorer: str) -> None:
+        self._metrics = metrics
         self._refreshed = -np.inf
-        self._evicted = {"users": 0, "items": 0}
-        self._alarms = 0
+        self._evicted = _evictions(state)
+        self._alarms = state.quality.num_drift_alarms
         metrics.set(
             "millstream_build_info",
             1,
             version=version("millstream"),
             model=scorer,
-            device=learner.device,
+            device=state.learner.device,
             torch=version("torch"),
             kafka_python=version("kafka-python"),
         )
 
-    def committed(self, report: BatchReport, now: float) -> None:
-        """Take in a committed batch; `now` is monotonic seconds."""
-        self._count(report)
+    def recovered(self, recovered: Recovered, num_damaged: int) -> None:
+        """Take in how the state was rebuilt."""
+        self._metrics.set("millstream_epoch", recovered.epoch)
+        self._metrics.set("millstream_recovered_batches", recovered.num_batches)
+        self._metrics.set("millstream_recovery_seconds", recovered.seconds)
+        self._metrics.set("millstream_checkpoints_damaged", num_damaged)
+
+    def committed(self, report: BatchReport, state: WorkerState, now: float) -> None:
+        """Take in a committed batch and the state after it; `now` is monotonic seconds."""
+        self._count(report, state)
         self._time(report)
-        self._quality.update(report.step)
         if now - self._refreshed >= GAUGE_INTERVAL_SECONDS:
             self._refreshed = now
-            self.refresh()
+            self.refresh(state)
         log_event(
             logging.DEBUG if not report.decoded.dead_letters else logging.INFO,
             "batch_committed",
@@ -70,24 +71,24 @@ class Observer:
         for partition, waiting in lag.items():
             self._metrics.set("millstream_consumer_lag_records", waiting, partition=str(partition))
 
-    def refresh(self) -> None:
+    def refresh(self, state: WorkerState) -> None:
         """Bring the gauges up to date."""
-        metrics, quality = self._metrics, self._quality
+        metrics, quality, encoder, learner = self._metrics, state.quality, state.encoder, state.learner
         for model, values in quality.read().items():
             for name, (sliding, overall) in values.items():
                 metrics.set(f"millstream_{name}", sliding, model=model, window="sliding")
                 metrics.set(f"millstream_{name}", overall, model=model, window="overall")
         metrics.set("millstream_model_loss_nats", quality.loss_nats)
-        metrics.set("millstream_users", len(self._encoder.users))
-        metrics.set("millstream_items", len(self._encoder.items))
-        metrics.set("millstream_dedup_ids", len(self._encoder.deduplicator))
-        for table, (used, allocated) in self._learner.table_sizes().items():
+        metrics.set("millstream_users", len(encoder.users))
+        metrics.set("millstream_items", len(encoder.items))
+        metrics.set("millstream_dedup_ids", len(encoder.deduplicator))
+        for table, (used, allocated) in learner.table_sizes().items():
             metrics.set("millstream_table_rows", used, table=table)
             metrics.set("millstream_table_capacity_rows", allocated, table=table)
-        for channel, weight in self._learner.fusion_weights().items():
+        for channel, weight in learner.fusion_weights().items():
             metrics.set("millstream_fusion_weight", weight, channel=channel)
 
-    def _count(self, report: BatchReport) -> None:
+    def _count(self, report: BatchReport, state: WorkerState) -> None:
         metrics, step, encoded = self._metrics, report.step, report.encoded
         types = encoded.batch.event_types
         learned = np.bincount(types[encoded.batch.weights != 0], minlength=len(EVENT_TYPES))
@@ -106,9 +107,9 @@ class Observer:
         metrics.count("millstream_nonfinite_steps_total", step.num_nonfinite_steps)
         metrics.count("millstream_lists_published_total", report.num_lists)
         metrics.count("millstream_transactions_total", outcome="committed")
-        metrics.count("millstream_drift_alarms_total", self._quality.num_drift_alarms - self._alarms)
-        self._alarms = self._quality.num_drift_alarms
-        evicted = {"users": self._encoder.users.num_evictions, "items": self._encoder.items.num_evictions}
+        metrics.count("millstream_drift_alarms_total", state.quality.num_drift_alarms - self._alarms)
+        self._alarms = state.quality.num_drift_alarms
+        evicted = _evictions(state)
         for table, total in evicted.items():
             metrics.count("millstream_evictions_total", total - self._evicted[table], table=table)
         self._evicted = evicted
@@ -123,3 +124,7 @@ class Observer:
         stamps = np.array([record.timestamp_ms for record in report.decoded.records], np.float64)
         waited = (report.committed_at_ms - stamps[stamps >= 0]) / 1000
         metrics.observe("millstream_event_to_publish_seconds", np.maximum(waited, 0.0))
+
+
+def _evictions(state: WorkerState) -> dict[str, int]:
+    return {"users": state.encoder.users.num_evictions, "items": state.encoder.items.num_evictions}

@@ -10,14 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from online_models import OnlineLearner, StepReport
+import msgspec
+
+from online_models import StepReport
 from stream.batching import MicroBatcher
-from stream.decode import Decoded, Decoder
-from stream.encode import Encoded, Encoder
+from stream.decode import NOTHING_EXCLUDED, Decoded, Excluded
+from stream.encode import Encoded
+from stream.fingerprint import add_records, chained, hex_digits, lists_hash
+from stream.instants import Watch, unwatched
+from stream.isolation import isolate
+from stream.moment import Moment
 from stream.publish import Publisher
-from stream.records import Record
+from stream.records import OutRecord, Record
+from stream.recovery import Beginning, Recovery
 from stream.schema import JournalEntry, OffsetRange
 from stream.settings import Settings
+from stream.state import WorkerState, counts_of, environment
 from stream.transport import Transport
 
 __all__ = ["BatchReport", "Clocks", "Pipeline"]
@@ -51,33 +59,47 @@ class BatchReport:
 class Pipeline:
     """Carries micro-batches from a transport through the learner and back.
 
+    Making one takes over: it ends the worker that holds the log now, and rebuilds the state after its last commit.
+
     Args:
         settings: all settings.
         transport: the log, not yet started; owned by the caller.
-        learner: the model; only this pipeline may step it.
+        recovery: the way to the state after the newest commit.
+        beginning: what to start from.
         clocks: time.
+        watch: see `stream.instants`.
 
     Raises:
-        RefusedToStart: see `Transport.start`, and the tables may be too small for a batch.
+        RefusedToStart: see `Transport.start` and `Recovery.recover`.
     """
 
     def __init__(
-        self, settings: Settings, transport: Transport, learner: OnlineLearner, clocks: Clocks | None = None
+        self,
+        settings: Settings,
+        transport: Transport,
+        recovery: Recovery,
+        *,
+        beginning: Beginning | None = None,
+        clocks: Clocks | None = None,
+        watch: Watch = unwatched,
     ) -> None:
-        self._settings = settings
+        self._settings, self._transport, self._recovery = settings, transport, recovery
         self._clocks = clocks or Clocks()
-        self._transport = transport
-        self._learner = learner
+        self._watch = watch
+        self._beginning = beginning or Beginning()
         self._batcher = MicroBatcher(settings.batching, self._clocks.monotonic)
-        self._decoder = Decoder(settings.events)
-        self.encoder = Encoder(settings, transport.partitions)  # may refuse, so it comes before the take-over
-        newest = transport.start()
-        self._publisher = Publisher(settings, f"{settings.model.scorer}-1", transport.max_record_bytes)
+        recovery.fresh()  # may be refused, so it comes before the take-over
+        self._newest = transport.start()
+        self._publisher = Publisher(settings, transport.max_record_bytes)
         self._positions = transport.positions()
         self._stages: dict[str, float] = {}
-        self.epoch = 0 if newest is None else newest.epoch
-        """Number of the newest committed batch."""
-        self._cold_start = True
+        self.recovered = recovery.recover(self._newest, self._positions, self._beginning)
+        """How the state was rebuilt."""
+        self.state: WorkerState = self.recovered.state
+        """Everything learned so far; nobody else may change it."""
+        self.epoch, self._chain = self.recovered.epoch, self.recovered.chain
+        self.checkpoint = self.recovered.checkpoint
+        """Name of the newest checkpoint, as the journal is told."""
 
     def run_once(self) -> BatchReport | None:
         """Carry one micro-batch from the log to the published lists; None when no record came in time.
@@ -91,30 +113,50 @@ class Pipeline:
         if not records:
             self._stages.clear()
             return None
+        self._watch("polled")
         with self._stage("decode"):
             decoded_at_ms = self._clocks.wall_ms()
-            decoded = self._decoder.decode(records, decoded_at_ms)
-            encoded = self.encoder.encode(decoded)
-        step = self._learner.step(encoded.batch)  # evaluates every event before it learns it
+            decoded, encoded = self.state.read(records, decoded_at_ms)
+        step, excluded = self.state.learn(decoded, encoded), NOTHING_EXCLUDED  # evaluates every event, then learns it
+        if step.num_nonfinite_steps:
+            decoded, encoded, step, excluded = self._learn_without_offenders(records, decoded_at_ms)
         self._stages |= {"evaluate": step.evaluate_seconds, "learn": step.learn_seconds}
+        self._watch("learned")
         with self._stage("rank"):  # with everything learned, this batch too
-            top = self._learner.rank(encoded.touched.rows, self._settings.model.k)
-            touched = encoded.touched.that_know(self._learner.newest_times_ms(encoded.touched.rows))
+            top, touched = self.state.rank(encoded)
+        self._watch("ranked")
         with self._stage("publish"):
-            epoch = self.epoch + 1
-            lists = self._publisher.lists(top, touched, self.encoder.items, epoch, self._clocks.wall_ms())
+            epoch, generated_at_ms = self.epoch + 1, self._clocks.wall_ms()
+            lists = self._publisher.lists(top, touched, self.state.encoder.items, epoch, generated_at_ms)
             dead_letters = self._publisher.dead_letters(decoded.dead_letters, decoded_at_ms)
-            entry = self._journal_entry(epoch, records, positions, decoded_at_ms)
-            entry.counts.update(_counts(decoded, encoded, step, len(lists)))
+            entry = self._entry(epoch, records, positions, lists, (decoded_at_ms, generated_at_ms), excluded)
+            entry.counts.update(counts_of(decoded, encoded, step) | {"lists": len(lists)})
         with self._stage("commit"):
             self._transport.commit([*lists, *dead_letters, self._publisher.journal(entry)], positions)
-        self.epoch, self._positions, self._cold_start = epoch, positions, False
+        self.epoch, self._chain, self._newest, self._positions = epoch, entry.chain, entry, positions
         stages, self._stages = self._stages, {}
         return BatchReport(epoch, records, decoded, encoded, step, len(lists), self._clocks.wall_ms(), stages)
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of every partition after the newest commit."""
         return dict(self._positions)
+
+    def moment(self) -> Moment:
+        """Return where in the stream the state stands; only between two batches."""
+        settings, recovered = self._settings, self.recovered
+        return Moment(
+            app=settings.worker.transactional_id,
+            topic=settings.topics.events,
+            epoch=self.epoch,
+            chain=self._chain,
+            positions={str(partition): offset for partition, offset in self._positions.items()},
+            origin=recovered.origin,
+            settings_since=recovered.settings_since,
+            config_hash=settings.config_hash(),
+            settings=settings.decisive(),
+            environment=environment(self.state.learner, settings),
+            totals=dict(self.state.totals),
+        )
 
     def _gather(self) -> list[Record]:
         while not self._batcher.is_due():
@@ -125,37 +167,54 @@ class Pipeline:
                 return []
         return self._batcher.take()
 
-    def _journal_entry(
-        self, epoch: int, records: list[Record], positions: dict[int, int], decoded_at_ms: int
+    def _learn_without_offenders(
+        self, records: list[Record], decoded_at_ms: int
+    ) -> tuple[Decoded, Encoded, StepReport, Excluded]:
+        """Go back to the state before this batch, and learn it without the events that make the loss infinite."""
+        is_first = self.epoch == self.recovered.epoch  # nothing that was committed tells of a cold start yet
+        how = self._beginning if is_first else Beginning()
+        before = self._recovery.recover(self._newest, self._positions, how).state
+        self.state, found = isolate(self._recovery.fresh, before, records, decoded_at_ms)
+        return found.decoded, found.encoded, found.step, found.excluded
+
+    def _entry(
+        self,
+        epoch: int,
+        records: list[Record],
+        positions: dict[int, int],
+        lists: list[OutRecord],
+        times_ms: tuple[int, int],
+        excluded: Excluded,
     ) -> JournalEntry:
         ranges: dict[str, OffsetRange] = {}
         for record in reversed(records):  # in (partition, offset) order: the last one set is the first of its partition
             ranges[str(record.partition)] = OffsetRange(record.offset, positions[record.partition])
-        return JournalEntry(
+        offsets: dict[str, list[int]] = {}
+        for partition, offset in sorted(excluded):
+            offsets.setdefault(str(partition), []).append(offset)
+        entry = JournalEntry(
             epoch=epoch,
             app=self._settings.worker.transactional_id,
             topic=self._settings.topics.events,
             partitions=ranges,
             positions={str(partition): offset for partition, offset in positions.items()},
             counts={},
-            decoded_at_ms=decoded_at_ms,
+            decoded_at_ms=times_ms[0],
+            generated_at_ms=times_ms[1],
             config_hash=self._settings.config_hash(),
-            cold_start=self._cold_start,
+            origin=self.recovered.origin,
+            settings_since=self.recovered.settings_since,
+            records_hash=hex_digits(add_records(0, records)),
+            applied_hash=self.state.applied_hash,
+            lists_hash=lists_hash(lists),
+            chain="",
+            excluded=offsets,
+            checkpoint=self.checkpoint,
         )
+        return msgspec.structs.replace(entry, chain=chained(self._chain, entry))
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         start = self._clocks.monotonic()
         yield
         self._stages[name] = self._clocks.monotonic() - start
-
-
-def _counts(decoded: Decoded, encoded: Encoded, step: StepReport, num_lists: int) -> dict[str, int]:
-    return {
-        "events": len(decoded.events),
-        "learned": step.num_learned,
-        "duplicates": encoded.num_duplicates,
-        "late": step.num_late,
-        "dead_letters": len(decoded.dead_letters),
-        "lists": num_lists,
-    }

@@ -14,6 +14,8 @@ from stream.settings import Settings
 
 __all__ = ["Publisher"]
 
+SCORER_VERSION = 1
+"""Published in every list; goes up when the same events would lead to other lists."""
 SCORE_DIGITS = 6
 MAX_MESSAGE_CHARS = 500
 OLDEST_KEPT_TIMESTAMP_MS = 86_400_000
@@ -23,15 +25,14 @@ class Publisher:
     """Writes what leaves with a batch.
 
     Args:
-        settings: topic names and the worker's identity.
-        model: name and version of the scorer, as published in every list.
+        settings: topic names, the worker's identity and its scorer.
         max_record_bytes: largest dead letter that its topic takes.
     """
 
-    def __init__(self, settings: Settings, model: str, max_record_bytes: int) -> None:
+    def __init__(self, settings: Settings, max_record_bytes: int) -> None:
         self._topics = settings.topics
         self._app = settings.worker.transactional_id
-        self._model = model
+        self._model = f"{settings.model.scorer}-{SCORER_VERSION}"
         self._max_record_bytes = max_record_bytes
         self._version = version("millstream").encode()
         self._encode = msgspec.json.Encoder().encode

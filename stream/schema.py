@@ -107,9 +107,21 @@ class JournalEntry(Struct, frozen=True):
     positions: Annotated[dict[str, int], Meta(description="Next offset of every partition after this batch.")]
     counts: Annotated[dict[str, int], Meta(description="events, learned, duplicates, late, dead_letters, lists.")]
     decoded_at_ms: Annotated[int, Meta(description="The clock that future event times were judged by, ms.")]
+    generated_at_ms: Annotated[int, Meta(description="When the lists were computed: their generated_at, ms.")]
     config_hash: Annotated[str, Meta(description="Hash of the settings that decide what is learned.")]
-    cold_start: Annotated[bool, Meta(description="True on the first batch of a model that started untrained.")]
-    checkpoint: Annotated[str | None, Meta(description="Newest checkpoint, when there are any.")] = None
+    origin: Annotated[int, Meta(ge=0, description="The epoch after which the model was untrained; 0: it knows all.")]
+    settings_since: Annotated[
+        int, Meta(ge=0, description="The epoch after which everything was learned with the settings of config_hash.")
+    ]
+    records_hash: Annotated[str, Meta(description="Multiset hash of the records of this batch, 16 hex digits.")]
+    applied_hash: Annotated[str, Meta(description="Multiset hash of all records learned since origin, 16 hex digits.")]
+    lists_hash: Annotated[str, Meta(description="Hash of the keys and values of the lists of this batch.")]
+    chain: Annotated[str, Meta(description="Hash of the entry before and this one: a lost or changed entry shows.")]
+    excluded: Annotated[
+        dict[str, list[int]],
+        Meta(description="Partition to offsets of events that made the model's loss infinite; they are dead letters."),
+    ] = {}
+    checkpoint: Annotated[str | None, Meta(description="Newest checkpoint that was written by then, if any.")] = None
 
 
 SCHEMAS: dict[str, type[Struct]] = {

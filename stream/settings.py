@@ -7,7 +7,7 @@ setting is called `MILLSTREAM_<SECTION>_<KEY>`, as in `MILLSTREAM_BATCHING_MAX_E
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -15,6 +15,7 @@ from stream.schema import EVENT_TYPES, EventType
 
 __all__ = [
     "BatchingSettings",
+    "CheckpointSettings",
     "EventSettings",
     "EvidenceSettings",
     "KafkaSettings",
@@ -137,10 +138,13 @@ class WorkerSettings(_Section):
         description="Which offsets to trust when group and journal disagree; 'agreement' refuses to start.",
     )
     broker_deadline_seconds: float = Field(
-        300.0, gt=0, le=86_400, description="Brokers silent for this long end the worker (exit code 7)."
+        300.0, gt=0, le=86_400, description="Brokers silent for this long, also at the start, end it (exit code 7)."
     )
     stall_deadline_seconds: float = Field(
-        60.0, gt=0, le=3600, description="No progress for this long while the lag is not 0 fails /livez."
+        60.0,
+        gt=0,
+        le=3600,
+        description="No progress for this long while the lag is not 0 ends the worker (exit code 8).",
     )
 
     @model_validator(mode="after")
@@ -151,6 +155,19 @@ class WorkerSettings(_Section):
                 f"got {self.delivery_timeout_ms}; a record may not outlive its transaction"
             )
         return self
+
+
+class CheckpointSettings(_Section):
+    """Copies of the state, from which a restart goes on. What they promise is in docs/exactly-once.md."""
+
+    url: str = Field(
+        "checkpoints",
+        description="Folder, or URL that fsspec knows (s3://…); one per worker. Empty: none, a start re-learns all.",
+    )
+    interval_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="How often one is written: a restart re-learns at most what came since."
+    )
+    keep: int = Field(3, ge=1, le=1_000, description="How many are kept; older ones are deleted.")
 
 
 class BatchingSettings(_Section):
@@ -215,6 +232,9 @@ class ModelSettings(_Section):
     item_capacity: int = Field(
         200_000, ge=100, le=10_000_000, description="Most items with a row; the longest unseen one leaves."
     )
+    deterministic: bool = Field(
+        False, description="On CUDA: kernels that give the same bits each time, slower. The CPU always does."
+    )
     cpu_threads: int = Field(
         1, ge=0, le=256, description="Threads of torch on the CPU; 0: torch's own choice (slow when cores are shared)."
     )
@@ -251,6 +271,7 @@ class Settings(_Section):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     worker: WorkerSettings = WorkerSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
     batching: BatchingSettings = BatchingSettings()
     events: EventSettings = EventSettings()
     evidence: EvidenceSettings = EvidenceSettings()
@@ -276,13 +297,18 @@ class Settings(_Section):
             )
         return self
 
-    def config_hash(self) -> str:
-        """Return 16 hex digits that differ when what is learned from the same log would differ."""
-        decisive = {
-            "topics": {"events": self.topics.events},
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings that decide what is learned from the same log, as `section.key` to value."""
+        sections = {
             "events": self.events.model_dump(mode="json"),
             "evidence": self.evidence.model_dump(mode="json"),
-            "model": self.model.model_dump(mode="json", exclude={"device", "cpu_threads"}),
+            "model": self.model.model_dump(mode="json", exclude={"device", "deterministic", "cpu_threads"}),
+            "quality": self.quality.model_dump(mode="json"),
         }
-        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+        named = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+        return {"topics.events": self.topics.events} | named
+
+    def config_hash(self) -> str:
+        """Return 16 hex digits that differ when what is learned from the same log would differ."""
+        canonical = json.dumps(self.decisive(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,15 +1,15 @@
-"""What the pipeline needs of a log. `stream.kafka.KafkaTransport` is the real one, `stream.memory.MemoryLog` the other.
+"""What the pipeline needs of a log, and what recovery needs of its past.
 
-Every transport passes `tests/contracts/test_transports.py`.
+`stream.kafka` has the real ones, `stream.memory` the others. All pass `tests/contracts/test_transports.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from stream.records import OutRecord, Record
 from stream.schema import JournalEntry
 
-__all__ = ["Transport"]
+__all__ = ["History", "Transport"]
 
 
 class Transport(Protocol):
@@ -72,4 +72,33 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Disconnect; an open transaction is rolled back."""
+        ...
+
+
+class History(Protocol):
+    """Reads again what was committed; changes nothing, and can be used beside a running worker."""
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """All partitions of the events topic, ascending."""
+        ...
+
+    def newest(self) -> JournalEntry | None:
+        """Return the newest journal entry for the events topic, or None."""
+        ...
+
+    def entries(self, first_epoch: int) -> Iterator[JournalEntry]:
+        """Yield the journal's entries for the events topic that are there, from `first_epoch` on, in their order."""
+        ...
+
+    def records(self, entry: JournalEntry) -> list[Record]:
+        """Return the records of a batch in (partition, offset) order. Entries are asked for in their order.
+
+        Raises:
+            RecordsGone: some are no longer in the log.
+        """
+        ...
+
+    def close(self) -> None:
+        """Disconnect."""
         ...

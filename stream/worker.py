@@ -5,72 +5,95 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from online_models import ConfigError as ModelConfigError
-from online_models import LearnerConfig, OnlineLearner, limit_cpu_threads
-from stream.errors import ConfigError, FencedError, TransactionInDoubt
+from stream.checkpointing import Checkpointing
+from stream.checkpoints import CheckpointStore
+from stream.errors import BrokerUnreachable, FencedError, Stalled, TransactionInDoubt
 from stream.health import Health
 from stream.http import HttpServer, create_app
-from stream.kafka import KafkaTransport
+from stream.instants import Watch, unwatched
+from stream.kafka import KafkaHistory, KafkaTransport
 from stream.logs import log_event
 from stream.metrics import Metrics
 from stream.observe import Observer
-from stream.pipeline import Pipeline
-from stream.quality import LiveQuality
+from stream.pipeline import Clocks, Pipeline
+from stream.recovery import Beginning, Recovery
 from stream.settings import Settings
+from stream.state import WorkerState
 
-__all__ = ["Worker", "make_learner"]
+__all__ = ["Worker"]
 
-
-def make_learner(settings: Settings) -> OnlineLearner:
-    """Return an untrained learner as the settings say."""
-    model = settings.model
-    config = LearnerConfig(
-        scorer=model.scorer,
-        k=model.k,
-        sub_step_events=model.sub_step_events,
-        history_length=model.history_length,
-        seed=model.seed,
-        device=model.device,
-    )
-    try:
-        limit_cpu_threads(model.cpu_threads)
-        return OnlineLearner(config, time.perf_counter)
-    except ModelConfigError as error:
-        raise ConfigError(f"model: {error}") from error
+RECONNECT_SECONDS = 1.0
 
 
 class Worker:
     """Learns from the events topic and publishes lists until it is told to stop.
 
+    Making one takes the partitions over and rebuilds the state after the newest commit, which can take a while.
+
     Args:
         settings: all settings.
+        beginning: what to start from.
+        watch: see `stream.instants`.
 
     Raises:
         MillstreamError: it cannot start; the message says what to do.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, beginning: Beginning | None = None, watch: Watch = unwatched) -> None:
+        self._settings, self._watch = settings, watch
         self._metrics = Metrics()
         self._health = Health(settings.worker.stall_deadline_seconds, time.monotonic)
+        clocks = Clocks()
         with ExitStack() as undo:
-            # First the port and the model, which may be refused for reasons of this machine; then the brokers. The
+            # First the port and the folder, which may be refused for reasons of this machine; then the brokers. The
             # pipeline comes last: it ends the worker that runs now.
             self._server = HttpServer(create_app(self._metrics, self._health), settings.metrics)
             self._server.start()
             undo.callback(self._server.stop)
-            self._learner = make_learner(settings)
-            self._transport = KafkaTransport(settings)
+            config = settings.checkpoints
+            self._store = CheckpointStore(config.url, config.keep, watch) if config.url else None
+            if self._store is not None:
+                undo.callback(self._store.unlock)
+            self._transport = self._connect()
             undo.callback(self._transport.close)
-            self._pipeline = Pipeline(settings, self._transport, self._learner)
+            self._recovery = Recovery(
+                settings,
+                lambda: KafkaHistory(settings),
+                self._store,
+                lambda: WorkerState(settings, self._transport.partitions),
+                watch,
+                self._health.starting,
+            )
+            self._pipeline = Pipeline(
+                settings, self._transport, self._recovery, beginning=beginning, clocks=clocks, watch=watch
+            )
+            self._checkpointing = Checkpointing(
+                config,
+                self._store,
+                self._metrics,
+                monotonic=time.monotonic,
+                wall_ms=clocks.wall_ms,
+                watch=watch,
+            )
+            undo.callback(self._checkpointing.close)
+            self._checkpointing.begin(self._pipeline)
             undo.pop_all()
-        self._observer = Observer(
-            self._metrics,
-            LiveQuality(settings.quality, settings.model.k),
-            self._learner,
-            self._pipeline.encoder,
-            settings.model.scorer,
-        )
+        self._observer = Observer(self._metrics, self._pipeline.state, settings.model.scorer)
+        self._observer.recovered(self._pipeline.recovered, len(self._recovery.damaged))
+
+    def _connect(self) -> KafkaTransport:
+        """Wait for the brokers: a worker that ends because they are away would be started again and again."""
+        deadline = time.monotonic() + self._settings.worker.broker_deadline_seconds
+        while True:
+            try:
+                return KafkaTransport(self._settings, self._watch)
+            except BrokerUnreachable as error:
+                remaining_seconds = deadline - time.monotonic()
+                if remaining_seconds <= 0:
+                    raise
+                self._health.starting("waiting for the brokers")
+                log_event(logging.WARNING, "waiting_for_brokers", seconds_left=remaining_seconds, reason=str(error))
+                time.sleep(min(RECONNECT_SECONDS, remaining_seconds))
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop`, which is asked after every batch and a few times a second.
@@ -83,6 +106,8 @@ class Worker:
         try:
             while not should_stop():
                 self._round()
+            self._health.stopping()
+            self._checkpointing.finish(self._pipeline)
         except (FencedError, TransactionInDoubt):
             self._metrics.count("millstream_transactions_total", outcome="aborted")
             raise
@@ -90,39 +115,50 @@ class Worker:
             self._leave()
 
     def _round(self) -> None:
-        report = self._pipeline.run_once()
+        pipeline = self._pipeline
+        report = pipeline.run_once()
         if report is not None:
-            self._observer.committed(report, time.monotonic())
+            self._observer.committed(report, pipeline.state, time.monotonic())
         else:
-            self._observer.refresh()
+            self._observer.refresh(pipeline.state)
+        self._checkpointing.after_batch(pipeline)
         lag = self._transport.lag()
         self._observer.lag(lag)
-        self._health.beat(self._pipeline.positions(), lag, self._transport.silent_seconds())
+        self._health.beat(pipeline.positions(), lag, self._transport.silent_seconds())
+        if stalled := self._health.stalled():
+            raise Stalled(f"{stalled}, while the brokers answer: start the worker again, it goes on at the last commit")
 
     def _announce(self) -> None:
-        settings = self._settings
+        settings, pipeline, recovered = self._settings, self._pipeline, self._pipeline.recovered
         log_event(
             logging.INFO,
             "worker_started",
             bootstrap_servers=settings.kafka.bootstrap_servers,
             events=settings.topics.events,
-            positions=self._pipeline.positions(),
-            epoch=self._pipeline.epoch,
+            positions=pipeline.positions(),
+            epoch=pipeline.epoch,
+            checkpoint=recovered.checkpoint or "none",
+            relearned_batches=recovered.num_batches,
+            relearned_records=recovered.num_records,
+            recovery_seconds=recovered.seconds,
             model=settings.model.scorer,
-            device=self._learner.device,
+            device=pipeline.state.learner.device,
             metrics=f"http://{settings.metrics.host}:{self._server.port}/metrics",
         )
-        if self._pipeline.epoch:
+        if recovered.epoch and recovered.origin == recovered.epoch:
             log_event(
                 logging.WARNING,
                 "model_starts_cold",
-                hint=f"offsets go on after epoch {self._pipeline.epoch}, but the model starts untrained: "
-                "lists get better as it learns",
+                hint=f"offsets go on after epoch {recovered.epoch}, but the model starts untrained, as asked: lists "
+                "get better as it learns",
             )
 
     def _leave(self) -> None:
         self._health.stopping()
         self._transport.close()
-        self._observer.refresh()
+        self._checkpointing.close()
+        if self._store is not None:
+            self._store.unlock()
+        self._observer.refresh(self._pipeline.state)
         self._server.stop()
         log_event(logging.INFO, "worker_stopped", epoch=self._pipeline.epoch, positions=self._pipeline.positions())

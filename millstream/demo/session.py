@@ -124,7 +124,8 @@ class DemoSession:
         command = [sys.executable, "-m", "millstream", "run", "--bootstrap-servers", self._broker.bootstrap_servers]
         if self._settings_file is not None:
             command += ["--config", str(self._settings_file)]
-        for override in (*self._overrides, f"metrics.host={HOST}", f"metrics.port={self.port}"):
+        checkpoints = f"checkpoints.url={Path(self._folder.name) / 'checkpoints'}"
+        for override in (checkpoints, *self._overrides, f"metrics.host={HOST}", f"metrics.port={self.port}"):
             command += ["--set", override]
         environment = {name: value for name, value in os.environ.items() if not _is_replaced(name)}
         self._worker = GuardedProcess(command, stdout=self._log, env=environment)

@@ -1,6 +1,7 @@
 """The one home of the Kafka client. Nothing outside this package imports `kafka`."""
 
 from stream.kafka import repairs
+from stream.kafka.history import KafkaHistory
 from stream.kafka.producer import EventProducer
 from stream.kafka.reader import TopicReader, newest_record
 from stream.kafka.topics import differing_topics, ensure_topics, missing_topics, topic_plans
@@ -10,6 +11,7 @@ repairs.apply()
 
 __all__ = [
     "EventProducer",
+    "KafkaHistory",
     "KafkaTransport",
     "TopicReader",
     "differing_topics",

@@ -10,6 +10,7 @@ from typing import Any
 from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 
 from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
+from stream.instants import Watch, unwatched
 from stream.journal import read_entry
 from stream.kafka.client import client_options, compression, connecting, explain
 from stream.kafka.deadline import DeadlineThread
@@ -34,14 +35,16 @@ class KafkaTransport:
 
     Args:
         settings: all settings.
+        watch: see `stream.instants`.
 
     Raises:
         BrokerUnreachable: no broker answered.
         RefusedToStart: topics are missing.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, watch: Watch = unwatched) -> None:
         self._settings = settings
+        self._watch = watch
         self._kafka = settings.kafka
         self._broken = False
         self._producer: Any = None
@@ -78,6 +81,7 @@ class KafkaTransport:
         # The order matters: initialising the producer fences a worker that still runs under this id and ends its open
         # transaction. Only then are journal and offsets final.
         self._producer = self._open_producer()
+        self._watch("taken_over")
         newest = newest_record(self._kafka, self._settings.topics.journal, self._is_ours)
         entry = None if newest is None else read_entry(newest)
         with connecting(self._kafka):
@@ -169,6 +173,7 @@ class KafkaTransport:
         producer = self._producer
         identity = self._identity()
         producer.begin_transaction()
+        self._watch("transaction_begun")
         futures = [
             producer.send(
                 record.topic,
@@ -179,17 +184,21 @@ class KafkaTransport:
             )
             for record in records
         ]
+        self._watch("records_sent")
         producer.flush()
         for future in futures:  # guard 1: a record past its delivery timeout does not fail the commit by itself
             future.get(timeout=0)
+        self._watch("records_flushed")
         self._expect(identity)
         producer.send_offsets_to_transaction(
             {TopicPartition(self._settings.topics.events, p): OffsetAndMetadata(o) for p, o in offsets.items()},
             ConsumerGroupMetadata(self._settings.worker.group_id),
         )
+        self._watch("offsets_sent")
         self._expect(identity)  # guard 4: nothing is in flight here, and no new epoch may have begun
         producer.commit_transaction()
         self._expect(identity)
+        self._watch("transaction_committed")
 
     def _identity(self) -> tuple[int, int]:
         # The client shows these nowhere else; it is pinned.

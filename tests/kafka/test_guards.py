@@ -10,12 +10,21 @@ from kafka import KafkaAdminClient, errors
 from kafka.producer.transaction_manager import ProducerIdAndEpoch
 
 from stream.errors import BrokerUnreachable, ConfigError, FencedError, RefusedToStart, TransactionInDoubt
-from stream.kafka import EventProducer, KafkaTransport, TopicReader, differing_topics, ensure_topics, missing_topics
+from stream.kafka import (
+    EventProducer,
+    KafkaHistory,
+    KafkaTransport,
+    TopicReader,
+    differing_topics,
+    ensure_topics,
+    missing_topics,
+)
 from stream.kafka.deadline import DeadlineThread
 from stream.pipeline import Pipeline
 from stream.records import OutRecord
+from stream.recovery import Recovery
 from stream.settings import KafkaSettings, Settings
-from stream.worker import make_learner
+from stream.state import WorkerState
 from tests.contracts.test_transports import kafka_settings, poll_all, read_all
 
 pytestmark = pytest.mark.broker
@@ -40,7 +49,11 @@ def opened(settings: Settings) -> KafkaTransport:
 
 
 def make_pipeline(settings: Settings) -> Pipeline:
-    return Pipeline(settings, KafkaTransport(settings), make_learner(settings))
+    transport = KafkaTransport(settings)
+    recovery = Recovery(
+        settings, lambda: KafkaHistory(settings), None, lambda: WorkerState(settings, transport.partitions)
+    )
+    return Pipeline(settings, transport, recovery)
 
 
 class FailedFuture:
@@ -243,7 +256,8 @@ def test_a_broker_that_is_not_there_is_named() -> None:
 def test_group_and_journal_that_disagree_refuse_the_start_until_one_is_chosen(settings: Settings) -> None:
     entry = (
         b'{"epoch":7,"app":"%b","topic":"%b","partitions":{},"positions":{"0":0},"counts":{},'
-        b'"decoded_at_ms":1,"config_hash":"","cold_start":false}'
+        b'"decoded_at_ms":1,"generated_at_ms":1,"config_hash":"","origin":0,"settings_since":0,"records_hash":"",'
+        b'"applied_hash":"","lists_hash":"","chain":""}'
         % (settings.worker.transactional_id.encode(), settings.topics.events.encode())
     )
     first = opened(settings)

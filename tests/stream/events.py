@@ -3,8 +3,14 @@
 import json
 from typing import Any
 
+from stream.checkpoints import CheckpointStore
+from stream.instants import unwatched
+from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
+from stream.pipeline import Pipeline
 from stream.records import Record
+from stream.recovery import Recovery
 from stream.settings import Settings
+from stream.state import WorkerState
 
 NOW_MS = 1_700_000_000_000
 
@@ -39,3 +45,19 @@ def small_settings(**sections: dict[str, Any]) -> Settings:
     for section, values in sections.items():
         tree.setdefault(section, {}).update(values)
     return Settings.model_validate(tree)
+
+
+def memory_pipeline(
+    log: MemoryLog,
+    settings: Settings,
+    transport: MemoryTransport | None = None,
+    store: CheckpointStore | None = None,
+    **options: Any,
+) -> Pipeline:
+    """Return a pipeline that has taken the log over and rebuilt its state."""
+    transport = transport or MemoryTransport(log)
+    watch = options.get("watch", unwatched)
+    recovery = Recovery(
+        settings, lambda: MemoryHistory(log), store, lambda: WorkerState(settings, transport.partitions), watch
+    )
+    return Pipeline(settings, transport, recovery, **options)

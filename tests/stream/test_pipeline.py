@@ -6,15 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from online_models import OnlineLearner
 from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
 from stream.memory import MemoryLog, MemoryTransport
 from stream.pipeline import BatchReport, Clocks, Pipeline
 from stream.records import OutRecord
 from stream.schema import JournalEntry, Recommendation
 from stream.settings import Settings
-from stream.worker import make_learner
-from tests.stream.events import NOW_MS, ManualClock, event_bytes, small_settings
+from tests.stream.events import NOW_MS, ManualClock, event_bytes, memory_pipeline, small_settings
 
 
 class SteppingClock(ManualClock):
@@ -27,9 +25,8 @@ class SteppingClock(ManualClock):
 
 def make_pipeline(log: MemoryLog, settings: Settings | None = None, **transport: Any) -> Pipeline:
     settings = settings or small_settings()
-    learner: OnlineLearner = make_learner(settings)
     clocks = Clocks(monotonic=SteppingClock(), wall_ms=lambda: NOW_MS + 5)
-    return Pipeline(settings, MemoryTransport(log, **transport), learner, clocks)
+    return memory_pipeline(log, settings, MemoryTransport(log, **transport), clocks=clocks)
 
 
 def run_dry(pipeline: Pipeline) -> list[BatchReport]:
@@ -190,11 +187,12 @@ def test_a_failed_transaction_publishes_nothing_and_the_next_worker_repeats_the_
     log = MemoryLog()
     produce(log, event_bytes("ana", "a"), event_bytes("ben", "b"))
 
-    def fail() -> None:
-        raise OSError("the line is dead")
+    def fail(instant: str) -> None:
+        if instant == "transaction_begun":
+            raise OSError("the line is dead")
 
     with pytest.raises(TransactionInDoubt, match="the line is dead"):
-        make_pipeline(log, fail_commit=fail).run_once()
+        make_pipeline(log, watch=fail).run_once()
     assert log.topics == {}
     assert log.committed == {}
 
@@ -214,15 +212,17 @@ def test_a_worker_that_was_overtaken_publishes_nothing() -> None:
     assert log.topics == {}
 
 
-def test_a_restarted_worker_goes_on_with_offsets_and_epochs_and_says_that_it_is_cold() -> None:
+def test_a_restarted_worker_goes_on_with_offsets_and_epochs_and_with_what_it_has_learned() -> None:
     log = MemoryLog()
     produce(log, *(event_bytes(f"u{number}", "a") for number in range(10)))
     run_dry(make_pipeline(log))
     produce(log, event_bytes("zoe", "a"))
 
-    run_dry(make_pipeline(log))
+    restarted = make_pipeline(log)
+    run_dry(restarted)
 
-    assert [(entry.epoch, entry.cold_start) for entry in journal(log)] == [(1, True), (2, False), (3, True)]
+    assert restarted.recovered.num_batches == 2
+    assert [(entry.epoch, entry.origin) for entry in journal(log)] == [(1, 0), (2, 0), (3, 0)]
     assert Counter(one.user for one in lists(log)) == Counter([*(f"u{number}" for number in range(10)), "zoe"])
 
 
@@ -279,8 +279,8 @@ def test_more_users_and_items_than_the_tables_hold_are_served_all_the_same() -> 
     run_dry(pipeline)
 
     assert len(lists(log)) == 1200
-    assert (len(pipeline.encoder.users), pipeline.encoder.users.num_evictions) == (1000, 200)
-    assert (len(pipeline.encoder.items), pipeline.encoder.items.num_evictions) == (100, 1100)
+    assert (len(pipeline.state.encoder.users), pipeline.state.encoder.users.num_evictions) == (1000, 200)
+    assert (len(pipeline.state.encoder.items), pipeline.state.encoder.items.num_evictions) == (100, 1100)
 
 
 def test_a_partition_share_too_small_for_a_batch_is_refused_before_the_running_worker_is_ended() -> None:

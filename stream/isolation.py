@@ -1,0 +1,90 @@
+"""Finding the events after which a loss is not finite, so that the others can be learned.
+
+It is the slow path: every trial begins with a copy of the whole state. Nothing of the batch has been committed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from online_models import State, StepReport
+from stream.decode import Decoded, Excluded
+from stream.encode import Encoded
+from stream.errors import ModelBroken
+from stream.records import Record
+from stream.state import WorkerState
+
+__all__ = ["Isolated", "isolate"]
+
+MAX_OFFENDERS = 16
+"""More of them in one batch mean that it is the model, and not the events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """A batch as it was learned, and what was left out of it."""
+
+    decoded: Decoded
+    encoded: Encoded
+    step: StepReport
+    excluded: Excluded
+    """(partition, offset) of what was left out."""
+
+
+def isolate(
+    fresh: Callable[[], WorkerState], before: WorkerState, records: list[Record], decoded_at_ms: int
+) -> tuple[WorkerState, Isolated]:
+    """Return the state after the batch without its offenders, and what was learned.
+
+    Args:
+        fresh: makes an untrained state.
+        before: the state before the batch.
+        records: of the batch, in order.
+        decoded_at_ms: the clock that the batch was decoded by.
+
+    Raises:
+        ModelBroken: the state before the batch is not finite, or too many events offend.
+    """
+    if not before.learner.is_finite():
+        raise ModelBroken(
+            "the model holds numbers that are not finite, so no event is at fault: go back to an older checkpoint with "
+            "millstream run --from-checkpoint EPOCH (millstream inspect lists them), or start with --cold"
+        )
+    trials = _Trials(fresh, before.state(), records, decoded_at_ms)
+    excluded: Excluded = frozenset()
+    while True:
+        state, isolated = trials.learn(len(records), excluded)
+        if not isolated.step.num_nonfinite_steps:
+            return state, isolated
+        if len(excluded) == MAX_OFFENDERS:
+            raise ModelBroken(
+                f"more than {MAX_OFFENDERS} events of one batch lead to a loss that is not finite: it is the model. "
+                "Start with --from-checkpoint EPOCH or --cold, and with a lower weight of evidence"
+            )
+        offender = records[trials.shortest_bad_prefix(excluded) - 1]
+        excluded |= {(offender.partition, offender.offset)}
+
+
+class _Trials:
+    """Learns prefixes of one batch, each from the same state."""
+
+    def __init__(
+        self, fresh: Callable[[], WorkerState], saved: State, records: list[Record], decoded_at_ms: int
+    ) -> None:
+        self._fresh, self._saved, self._records, self._at_ms = fresh, saved, records, decoded_at_ms
+
+    def learn(self, num_records: int, excluded: Excluded) -> tuple[WorkerState, Isolated]:
+        state = self._fresh()
+        state.load(self._saved)
+        decoded, encoded = state.read(self._records[:num_records], self._at_ms, excluded)
+        return state, Isolated(decoded, encoded, state.learn(decoded, encoded), excluded)
+
+    def shortest_bad_prefix(self, excluded: Excluded) -> int:
+        """Return the length of a prefix that is not finite while the one without its last record is."""
+        good, bad = 0, len(self._records)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            if self.learn(middle, excluded)[1].step.num_nonfinite_steps:
+                bad = middle
+            else:
+                good = middle
+        return bad

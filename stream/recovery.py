@@ -1,0 +1,410 @@
+"""From what is written down to the state that it stands for: a checkpoint, and the journalled batches after it.
+
+Recovery decides nothing: which records made a batch, when they were decoded and which were left out is in the journal.
+It publishes nothing either. What it cannot rebuild exactly it refuses, with what to do.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Literal
+
+from online_models import StateError
+from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore
+from stream.decode import NOTHING_EXCLUDED
+from stream.errors import RecordsGone, RefusedToStart
+from stream.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash
+from stream.instants import Watch, unwatched
+from stream.logs import log_event
+from stream.moment import Moment
+from stream.publish import Publisher
+from stream.records import OutRecord, Record
+from stream.schema import JournalEntry
+from stream.settings import Settings
+from stream.state import WorkerState, environment
+from stream.transport import History
+
+__all__ = ["Beginning", "Kind", "Recovered", "Recovery", "excluded_of", "relearn"]
+
+Kind = Literal["newest", "checkpoint", "beginning", "cold"]
+
+PROGRESS_SECONDS = 5.0
+UNKNOWN_CHAIN = ""
+"""The chain before an entry whose predecessor is no longer in the journal."""
+_REMEDY = (
+    "To go on with an untrained model: millstream run --cold. To make a new model of all that is still in the log: "
+    "millstream run --from-beginning"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a worker starts from.
+
+    `newest`: the newest usable checkpoint. `checkpoint`: the one of `epoch`. `beginning`: an untrained model that
+    re-learns all journalled batches that are still in the log. `cold`: an untrained model at the committed offsets.
+    """
+
+    kind: Kind = "newest"
+    epoch: int = 0
+    accept_difference: bool = False
+    """Go on although what was re-learned is not bit for bit what was published from."""
+
+
+@dataclass(slots=True)
+class Recovered:
+    """A state, and the moment of the stream that it stands at."""
+
+    state: WorkerState
+    epoch: int
+    chain: str
+    origin: int
+    settings_since: int
+    checkpoint: str | None = None
+    """Name of the checkpoint that it was made from."""
+    num_batches: int = 0
+    """Batches that were re-learned after it."""
+    num_records: int = 0
+    num_lost: int = 0
+    """Journalled batches that could not be re-learned because their records are gone; only from the beginning."""
+    is_new: bool = False
+    """The log and the checkpoints do not lead here by themselves: it has to be written down before the next commit."""
+    seconds: float = field(default=0.0, compare=False)
+
+
+class Recovery:
+    """Rebuilds the state after the newest commit, as often as it is asked to.
+
+    Args:
+        settings: all settings.
+        open_history: opens what was committed; it is closed again at the end of each recovery.
+        store: the checkpoints; None: there are none.
+        make_state: makes an untrained state.
+        watch: see `stream.instants`.
+        progress: told what is going on, a few times a minute, in words.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        open_history: Callable[[], History],
+        store: CheckpointStore | None,
+        make_state: Callable[[], WorkerState],
+        watch: Watch = unwatched,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._settings, self._open_history, self._store = settings, open_history, store
+        self._make_state, self._watch, self._progress = make_state, watch, progress
+        self.damaged: list[str] = []
+        """Checkpoints that were passed over because they are damaged."""
+
+    def recover(self, newest: JournalEntry | None, positions: Mapping[int, int], how: Beginning) -> Recovered:
+        """Return the state after `newest`.
+
+        Args:
+            newest: the newest entry of the journal; None: there is none.
+            positions: where the transport goes on, which counts only when the journal is empty.
+            how: what to start from.
+
+        Raises:
+            RefusedToStart: it cannot be rebuilt; the message says why and what to do.
+        """
+        begun = time.monotonic()
+        if self._store is not None:  # only now: the worker that held it before has been fenced
+            self._store.lock(f"{self._settings.worker.transactional_id} on topic {self._settings.topics.events}")
+        with closing(self._open_history()) as self._history:
+            base = self._base(newest, positions, how)
+            if newest is not None and how.kind != "cold":
+                self._replay(base, newest, how)
+        base.seconds = time.monotonic() - begun
+        self._watch("recovered")
+        return base
+
+    def fresh(self) -> WorkerState:
+        """Return an untrained state."""
+        return self._make_state()
+
+    # What to start from.
+
+    def _base(self, newest: JournalEntry | None, positions: Mapping[int, int], how: Beginning) -> Recovered:
+        if how.kind == "cold":
+            epoch, chain = (newest.epoch, newest.chain) if newest else (0, GENESIS)
+            return Recovered(self._make_state(), epoch, chain, epoch, epoch, is_new=newest is not None)
+        if how.kind == "beginning":
+            return self._from_beginning(newest)
+        loaded = self._from_checkpoint(newest, positions, how)
+        if loaded is not None:
+            self._watch("checkpoint_loaded")
+            return loaded
+        if newest is None:
+            return Recovered(self._make_state(), 0, GENESIS, 0, 0)
+        return self._from_origin(newest)
+
+    def _from_beginning(self, newest: JournalEntry | None) -> Recovered:
+        """Return an untrained state before the first journalled batch whose records are all in the log."""
+        state = self._make_state()
+        if newest is None:
+            return Recovered(state, 0, GENESIS, 0, 0)
+        before: JournalEntry | None = None
+        for entry in self._history.entries(1):
+            try:
+                self._history.records(entry)
+            except RecordsGone:
+                before = entry
+                continue
+            lost = entry.epoch - 1
+            chain = GENESIS if not lost else before.chain if before else UNKNOWN_CHAIN
+            return Recovered(state, lost, chain, lost, lost, num_lost=lost, is_new=True)
+        raise RefusedToStart(
+            f"topic {newest.topic}: no journalled batch is whole in the log any more, so there is nothing to re-learn: "
+            "start with --cold"
+        )
+
+    def _from_origin(self, newest: JournalEntry) -> Recovered:
+        """Return an untrained state where the model's life began: every batch since will be re-learned."""
+        names = self._changed(newest.config_hash, None)
+        if newest.settings_since != newest.origin or names:
+            raise RefusedToStart(
+                f"there is no usable checkpoint, and the journal alone does not tell how the model of epoch "
+                f"{newest.epoch} came to be: the settings that decide what is learned have changed. "
+                f"{self._where()}. {_REMEDY}"
+            )
+        chain = GENESIS
+        if newest.origin:
+            first = next(self._history.entries(newest.origin), None)
+            if first is None or first.epoch != newest.origin:
+                raise self._journal_gap(newest.origin, first)
+            chain = first.chain
+        return Recovered(self._make_state(), newest.origin, chain, newest.origin, newest.origin)
+
+    def _from_checkpoint(
+        self, newest: JournalEntry | None, positions: Mapping[int, int], how: Beginning
+    ) -> Recovered | None:
+        if self._store is None:
+            if how.kind == "checkpoint":
+                raise RefusedToStart("--from-checkpoint: checkpoints.url is empty, so there are none")
+            return None
+        for name in self._store.names():
+            try:
+                moment = self._store.manifest(name).moment
+                if how.kind == "checkpoint" and moment.epoch != how.epoch:
+                    continue
+                self._refuse_foreign(name, moment, newest, positions)
+                if newest is not None and not _is_of_this_life(moment, newest):
+                    log_event(logging.INFO, "checkpoint_of_an_earlier_model", checkpoint=name)
+                    continue
+                self._refuse_changed(name, moment, newest)
+                self._progress(f"loading checkpoint {name}")
+                return self._load(name)
+            except CheckpointDamaged as error:
+                self.damaged.append(name)
+                log_event(logging.ERROR, "checkpoint_damaged", checkpoint=name, reason=str(error))
+            except CheckpointForeign:
+                raise
+        if how.kind == "checkpoint":
+            raise RefusedToStart(
+                f"--from-checkpoint {how.epoch}: {self._where()} holds none of that epoch that can be used, but "
+                f"{', '.join(self._store.names()) or 'none at all'}"
+            )
+        return None
+
+    def _load(self, name: str) -> Recovered:
+        assert self._store is not None
+        manifest, saved = self._store.load(name)
+        moment, state = manifest.moment, self._make_state()
+        changed = self._changed(moment.config_hash, moment.settings)
+        has_other_windows = any(setting.startswith("quality.") for setting in changed)
+        try:
+            state.load(saved, with_quality=not has_other_windows)
+        except StateError as error:
+            raise RefusedToStart(
+                f"checkpoint {name} does not fit these settings ({error}); changed since: {', '.join(changed) or '?'}. "
+                f"Go back to the settings it was made with. {_REMEDY}"
+            ) from error
+        if changed:
+            log_event(logging.WARNING, "settings_changed", settings=", ".join(changed), since_epoch=moment.epoch)
+        self._say_other_environment(name, moment, state)
+        since = moment.epoch if changed else moment.settings_since
+        return Recovered(state, moment.epoch, moment.chain, moment.origin, since, checkpoint=name)
+
+    def _refuse_foreign(
+        self, name: str, moment: Moment, newest: JournalEntry | None, positions: Mapping[int, int]
+    ) -> None:
+        settings = self._settings
+        if (moment.app, moment.topic) != (settings.worker.transactional_id, settings.topics.events):
+            raise RefusedToStart(
+                f"checkpoint {name} is of worker {moment.app} on topic {moment.topic}, this is worker "
+                f"{settings.worker.transactional_id} on {settings.topics.events}: give each a folder of its own "
+                "(checkpoints.url)"
+            )
+        partitions = {str(partition) for partition in positions}
+        if set(moment.positions) != partitions:
+            raise RefusedToStart(
+                f"topic {moment.topic} has {len(partitions)} partitions, and checkpoint {name} was made with "
+                f"{len(moment.positions)}: users are now in other partitions. {_REMEDY}"
+            )
+        if newest is None and {str(number): offset for number, offset in positions.items()} != moment.positions:
+            raise RefusedToStart(
+                f"topic {settings.topics.journal} is empty, and checkpoint {name} was made at {moment.positions}, "
+                f"while the group is at {dict(positions)}: the topics were made anew, or this is another cluster. "
+                "Point kafka.bootstrap_servers or checkpoints.url at the right ones; to begin a new life, move the "
+                f"old checkpoints away ({self._where()})"
+            )
+        if newest is not None and moment.epoch > newest.epoch:
+            raise RefusedToStart(
+                f"checkpoint {name} knows epoch {moment.epoch}, and the newest one in topic {settings.topics.journal} "
+                f"is {newest.epoch}: the brokers have lost what they had acknowledged, or this is another cluster. "
+                "Lists that were read already may not be in the log any more. "
+                f"Nothing is learned on top of that unasked. {_REMEDY}"
+            )
+
+    def _refuse_changed(self, name: str, moment: Moment, newest: JournalEntry | None) -> None:
+        changed = self._changed(moment.config_hash, moment.settings)
+        if newest is None or newest.epoch == moment.epoch or not changed:
+            return
+        if newest.config_hash == self._settings.config_hash():
+            return  # they were changed right after this checkpoint; `_is_of_this_life` has seen to it
+        raise RefusedToStart(
+            f"settings that decide what is learned have changed ({', '.join(changed)}), and "
+            f"{newest.epoch - moment.epoch} batches after checkpoint {name} were learned with the old ones. Start once "
+            "with the old settings and stop with SIGTERM, which leaves nothing to re-learn, then change them. "
+            f"{_REMEDY}"
+        )
+
+    def _changed(self, config_hash: str, settings: Mapping[str, object] | None) -> list[str]:
+        """Return the names of the decisive settings that are different now."""
+        if config_hash == self._settings.config_hash():
+            return []
+        if settings is None:
+            return ["unknown"]
+        now = self._settings.decisive()
+        return sorted(name for name in {*now, *settings} if now.get(name) != settings.get(name)) or ["unknown"]
+
+    # Learning again.
+
+    def _replay(self, base: Recovered, newest: JournalEntry, how: Beginning) -> None:
+        is_rebuild = how.kind == "beginning"
+        publisher = Publisher(self._settings, self._settings.topics.max_message_bytes)
+        said = time.monotonic()
+        for entry in self._entries_after(base, newest):
+            is_last = entry.epoch == newest.epoch
+            difference = self._relearn(base, entry, None if is_rebuild or not is_last else publisher)
+            if difference and not is_rebuild:
+                self._differs(difference, base, how)
+            base.epoch, base.chain = entry.epoch, entry.chain
+            base.num_batches += 1
+            base.num_records += sum(entry.counts.get(name, 0) for name in ("events", "dead_letters"))
+            self._watch("batch_relearned")
+            if time.monotonic() - said >= PROGRESS_SECONDS:
+                said = time.monotonic()
+                self._progress(f"re-learning: at epoch {entry.epoch} of {newest.epoch}")
+                log_event(logging.INFO, "relearning", epoch=entry.epoch, of=newest.epoch, records=base.num_records)
+
+    def _relearn(self, base: Recovered, entry: JournalEntry, publisher: Publisher | None) -> str:
+        try:
+            records = self._history.records(entry)
+        except RecordsGone as error:
+            raise RefusedToStart(
+                f"{error}: retention overtook the newest usable checkpoint (epoch {base.epoch - base.num_batches}), "
+                f"and {entry.counts.get('events', 0)} events and what follows cannot be learned again. {_REMEDY}. "
+                "Give the topic a retention longer than checkpoints.interval_seconds and your longest outage"
+            ) from error
+        return relearn(base.state, entry, records, publisher)[0]
+
+    def _entries_after(self, base: Recovered, newest: JournalEntry) -> Iterator[JournalEntry]:
+        """Yield the entries after the base, each checked to be the next link of the chain."""
+        if base.epoch >= newest.epoch:
+            self._expect_link(newest.chain == base.chain, newest.epoch)
+            return
+        epoch, chain = base.epoch, base.chain
+        for entry in self._history.entries(base.epoch + 1):
+            if entry.epoch != epoch + 1:
+                raise self._journal_gap(epoch + 1, entry)
+            self._expect_link(chain == UNKNOWN_CHAIN or chained(chain, entry) == entry.chain, entry.epoch)
+            epoch, chain = entry.epoch, entry.chain
+            yield entry
+            if epoch == newest.epoch:
+                return
+        raise self._journal_gap(epoch + 1, None)
+
+    def _expect_link(self, is_linked: bool, epoch: int) -> None:
+        if not is_linked:
+            raise RefusedToStart(
+                f"topic {self._settings.topics.journal}: epoch {epoch} does not continue what {self._where()} knows: "
+                "an entry was lost or changed, the topics were made anew, or this is another cluster. "
+                f"Point kafka.bootstrap_servers or checkpoints.url at the right ones. {_REMEDY}"
+            )
+
+    def _journal_gap(self, expected: int, found: JournalEntry | None) -> RefusedToStart:
+        return RefusedToStart(
+            f"topic {self._settings.topics.journal}: epoch {expected} is needed and is not there; the next one is "
+            f"{found.epoch if found else 'none'}. The journal must be kept longer than the oldest checkpoint. {_REMEDY}"
+        )
+
+    def _differs(self, difference: str, base: Recovered, how: Beginning) -> None:
+        is_expected = base.state.learner.device != "cpu"
+        if not is_expected and not how.accept_difference:
+            raise RefusedToStart(
+                f"what was re-learned is not what was published: {difference}. The log or the checkpoint changed, the "
+                "software or the machine computes differently, or this is a defect of ours (please report it). "
+                "millstream verify says where they part. To go on with the model that is nearly the same: "
+                "millstream run --accept-difference"
+            )
+        log_event(logging.WARNING, "recovered_model_differs", difference=difference, device=base.state.learner.device)
+
+    def _say_other_environment(self, name: str, moment: Moment, state: WorkerState) -> None:
+        now = environment(state.learner, self._settings)
+        other = {key: f"{moment.environment.get(key)} -> {value}" for key, value in now.items()}
+        other = {key: change for key, change in other.items() if moment.environment.get(key) != now[key]}
+        if other:
+            log_event(logging.WARNING, "environment_changed", checkpoint=name, **other)
+
+    def _where(self) -> str:
+        return f"checkpoints in {self._settings.checkpoints.url!r}"
+
+
+def _is_of_this_life(moment: Moment, newest: JournalEntry) -> bool:
+    """Return whether the model of `newest` came from this checkpoint: none that a cold start or rebuild left behind."""
+    if moment.epoch == newest.epoch:
+        return True
+    if moment.origin != newest.origin:
+        return False
+    return moment.epoch == newest.settings_since or (
+        moment.config_hash == newest.config_hash and moment.settings_since == newest.settings_since
+    )
+
+
+def excluded_of(entry: JournalEntry) -> frozenset[tuple[int, int]]:
+    """Return (partition, offset) of the events that this batch left out."""
+    if not entry.excluded:
+        return NOTHING_EXCLUDED
+    return frozenset((int(name), offset) for name, offsets in entry.excluded.items() for offset in offsets)
+
+
+def relearn(
+    state: WorkerState, entry: JournalEntry, records: list[Record], publisher: Publisher | None
+) -> tuple[str, list[OutRecord]]:
+    """Learn a journalled batch again.
+
+    Args:
+        publisher: ranks the lists again and compares them; None: spares that time.
+
+    Returns:
+        What is different from what the journal says, in words, or an empty text; and the lists.
+    """
+    found = hex_digits(add_records(0, records))
+    if found != entry.records_hash:
+        return f"epoch {entry.epoch}: its {len(records)} records are not those that were learned", []
+    decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry))
+    state.learn(decoded, encoded)
+    if state.applied_hash != entry.applied_hash:
+        return f"epoch {entry.epoch}: other events were learned", []
+    if publisher is None:
+        return "", []
+    top, touched = state.rank(encoded)
+    lists = publisher.lists(top, touched, state.encoder.items, entry.epoch, entry.generated_at_ms)
+    if lists_hash(lists) != entry.lists_hash:
+        return f"epoch {entry.epoch}: the model makes other lists", lists
+    return "", lists
