@@ -182,7 +182,8 @@ class SequenceScorer:
         ordinals[late] = (step.context.lengths[late] - 1).clip(min=0)
         who = self._to(np.concatenate([own, len(step.users) + places]))
         when = self._to(np.concatenate([ordinals, at - 1]))
-        asked = queries[who, when]
+        # Not queries[who, when]: with several threads torch adds up its gradient in whatever order they come.
+        asked = queries.flatten(0, 1).index_select(0, who * queries.shape[1] + when)
         logits = torch.addmm(bias, asked, items.T) if rows is None else None
         questions = (asked, targets, weights)
         return _Forward(step, num_items, rows, items, bias, *questions, drawn, uniform_ratio, hidden, logits)
@@ -212,8 +213,11 @@ class SequenceScorer:
         if forward.logits is not None:
             return full_logits_loss(forward.logits, forward.targets, forward.weights, known)
         drawn, targets = _local(forward.rows, forward.drawn), _local(forward.rows, forward.targets)
-        right = (forward.queries * forward.items[targets]).sum(1) + forward.bias[targets]
-        others = torch.addmm(forward.bias[drawn], forward.queries, forward.items[drawn].T)
+        # Selected and not indexed, for the sake of the order in which the gradients are added up.
+        items, bias = forward.items.index_select(0, targets), forward.bias.index_select(0, targets)
+        right = (forward.queries * items).sum(1) + bias
+        items, bias = forward.items.index_select(0, drawn), forward.bias.index_select(0, drawn)
+        others = torch.addmm(bias, forward.queries, items.T)
         others = others - torch.log(len(drawn) * self._shares(forward)[forward.drawn])
         is_target = forward.drawn[None, :] == forward.targets[:, None]
         others = others.masked_fill(is_target | ~known[forward.drawn], -torch.inf)

@@ -1,0 +1,40 @@
+"""The same settings and batches give the same bits, with several threads too."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from online_models import OnlineLearner, SequenceConfig
+from online_models.sequence import SequenceScorer
+from tests.online_models.streams import cycle, run, small_config
+
+
+@pytest.fixture
+def _two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.parametrize("max_full_softmax_items", [1, 100])
+def test_two_threads_give_the_same_bits_each_time(max_full_softmax_items: int) -> None:
+    # Of gradients that are more than 32,768 numbers torch adds up those of repeated rows in whatever order its threads
+    # come to them. Here 192 events are of 24 items, and 8 users have many between two that move them.
+    settings = SequenceConfig(
+        width=256, state_width=8, max_full_softmax_items=max_full_softmax_items, num_negatives=64, replay_windows=0
+    )
+    stream = cycle(384)
+    stream.weights[np.arange(384) % 4 != 0] = -1.0
+    found = set()
+    for _ in range(8):
+        learner = OnlineLearner(small_config(sub_step_events=192, sequence=settings))
+        run(learner, stream, 192)
+        scorer = learner._scorers["sequence"]
+        assert isinstance(scorer, SequenceScorer)
+        found.add(scorer.items.numpy().tobytes())
+
+    assert len(found) == 1
