@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from online_models.errors import CapacityError, ConfigError
+from online_models.errors import CapacityError, ConfigError, StateError
+from online_models.parts import Parts
+from online_models.state import State
 
 __all__ = ["IdIndex", "PartitionedIndex"]
 
@@ -83,6 +85,34 @@ class IdIndex:
         rows = np.fromiter((self._row_of[id] for id in ids), np.int64, len(ids))
         return rows, np.array(evicted, np.int64)
 
+    def state(self) -> State:
+        """Return a copy: ids by row, and the rows from the least to the most recently seen."""
+        return {
+            "capacity": self._capacity,
+            "ids": self._id_of.copy(),
+            "order": np.fromiter(self._row_of.values(), np.int64, len(self._row_of)),
+            "num_evictions": self.num_evictions,
+        }
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over in place of what is held.
+
+        Raises:
+            StateError: it is of another capacity, which decides who is evicted, or of no index; nothing has changed.
+        """
+        parts = Parts(state, ["capacity", "ids", "order", "num_evictions"])
+        parts.expect("capacity", self._capacity)
+        num_evictions, ids = parts.count("num_evictions"), parts.texts("ids")
+        if len(ids) > self._capacity:
+            raise StateError(f"ids: expected at most {self._capacity}, got {len(ids)}")
+        order = parts.array("order", np.int64, (len(ids),))
+        if not np.array_equal(np.sort(order), np.arange(len(ids))):
+            raise StateError(f"order: expected each of {len(ids)} rows once, got others")
+        row_of = OrderedDict((ids[row], row) for row in order.tolist())
+        if len(row_of) < len(ids):
+            raise StateError(f"ids: expected {len(ids)} different ones, got {len(row_of)}")
+        self._row_of, self._id_of, self.num_evictions = row_of, ids, num_evictions
+
     def _mark_seen(self, id: str) -> bool:
         if id not in self._row_of:
             return False
@@ -153,3 +183,23 @@ class PartitionedIndex:
             rows[at] = local * len(self._parts) + partition
             evicted.append(gone * len(self._parts) + partition)
         return rows, np.concatenate(evicted)
+
+    def state(self) -> State:
+        """Return a copy: the state of each partition's index under its number."""
+        parts = {str(number): part.state() for number, part in enumerate(self._parts)}
+        return {"num_partitions": len(self._parts), **parts}
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over in place of what is held.
+
+        Raises:
+            StateError: it is of another number of partitions, of other capacities, or of no index.
+        """
+        if "num_partitions" in state:  # said first: that partitions are missing would be the lesser half of it
+            Parts({"num_partitions": state["num_partitions"]}, ["num_partitions"]).expect(
+                "num_partitions", len(self._parts)
+            )
+        numbers = [str(number) for number in range(len(self._parts))]
+        parts = Parts(state, ["num_partitions", *numbers])
+        for number, part in zip(numbers, self._parts, strict=True):
+            parts.give(number, part)

@@ -1,10 +1,21 @@
 """Ids and rows: one to one, bounded, and never taken from an id of the same batch."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models import CapacityError, ConfigError, IdIndex, PartitionedIndex
+from online_models import (
+    CapacityError,
+    ConfigError,
+    IdIndex,
+    PartitionedIndex,
+    State,
+    StateError,
+    digest,
+    flatten,
+    unflatten,
+)
 
 
 def test_new_ids_get_the_next_rows_and_known_ids_keep_theirs() -> None:
@@ -119,3 +130,98 @@ def test_partitions_evict_on_their_own() -> None:
 
     assert (rows.tolist(), evicted.tolist(), index.get(0, "a")) == ([1], [1], 0)
     assert index.num_evictions == 1
+
+
+BATCHES = st.lists(st.lists(st.integers(0, 12).map(str), max_size=5), max_size=20)
+
+
+@given(BATCHES, BATCHES, st.integers(5, 8))
+def test_a_restored_index_gives_rows_and_evicts_as_the_one_that_was_saved(
+    before: list[list[str]], after: list[list[str]], capacity: int
+) -> None:
+    index, other = IdIndex(capacity), IdIndex(capacity)
+    for ids in before:
+        index.rows_for(ids)
+
+    other.load(unflatten(flatten(index.state())))
+
+    for ids in after:
+        found = [[rows.tolist() for rows in one.rows_for(ids)] for one in (index, other)]
+        assert found[0] == found[1]
+    assert digest(index.state()) == digest(other.state())
+    assert (len(index), index.num_evictions) == (len(other), other.num_evictions)
+
+
+@given(BATCHES, st.integers(1, 3))
+def test_a_restored_index_of_partitions_goes_on_as_the_one_that_was_saved(
+    batches: list[list[str]], num_partitions: int
+) -> None:
+    index, other = PartitionedIndex(num_partitions, 20), PartitionedIndex(num_partitions, 20)
+    for at, ids in enumerate(batches):
+        for one in (index, other):
+            one.rows_for([(at + len(id)) % num_partitions for id in ids], ids)
+        if at == len(batches) // 2:
+            other = PartitionedIndex(num_partitions, 20)
+            other.load(unflatten(flatten(index.state())))
+    assert digest(index.state()) == digest(other.state())
+
+
+def test_the_state_of_an_index_is_its_ids_by_row_and_its_rows_by_recency() -> None:
+    index = IdIndex(3)
+    index.rows_for(["a", "ü", "c"])
+    index.rows_for(["a"])
+    index.rows_for(["d"])
+
+    state = index.state()
+    index.rows_for(["e"])
+
+    assert (state["ids"], state["capacity"], state["num_evictions"]) == (["a", "d", "c"], 3, 1)
+    assert np.array_equal(np.asarray(state["order"]), [2, 0, 1])
+
+
+def state_of_index(**changes: object) -> State:
+    order = np.array([1, 0])
+    state: dict[str, object] = {"capacity": 3, "ids": ["a", "b"], "order": order, "num_evictions": 0}
+    return {**state, **changes}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (state_of_index(capacity=4), "capacity: expected 3, got 4"),
+        (state_of_index(ids=["a", "b", "c", "d"], order=np.arange(4)), "ids: expected at most 3, got 4"),
+        (state_of_index(ids=["a", "a"]), "ids: expected 2 different ones, got 1"),
+        (state_of_index(ids="ab"), "ids: expected a list of texts, got 'ab'"),
+        (state_of_index(order=np.array([0, 0])), "order: expected each of 2 rows once, got others"),
+        (state_of_index(order=np.array([0, 2])), "order: expected each of 2 rows once, got others"),
+        (state_of_index(order=np.array([0])), "order: expected int64 [2], got int64 [1]"),
+        (state_of_index(order=np.array([0.0, 1.0])), "order: expected int64 [2], got float64 [2]"),
+        (state_of_index(num_evictions=-1), "num_evictions: expected a whole number >= 0, got -1"),
+        (state_of_index(more=1), "more: expected no part of this name, got one"),
+        ({"capacity": 3}, "ids: expected this part, got none"),
+    ],
+)
+def test_a_state_of_another_index_is_refused_and_changes_nothing(state: State, message: str) -> None:
+    index = IdIndex(3)
+    index.rows_for(["x"])
+    before = digest(index.state())
+
+    with pytest.raises(StateError) as refused:
+        index.load(state)
+    assert str(refused.value) == message
+    assert digest(index.state()) == before
+
+
+def test_a_state_of_other_partitions_or_capacities_is_refused() -> None:
+    state = PartitionedIndex(3, 30).state()
+
+    with pytest.raises(StateError, match=r"^num_partitions: expected 4, got 3$"):
+        PartitionedIndex(4, 40).load(state)
+    with pytest.raises(StateError, match=r"^0/capacity: expected 9, got 10$"):
+        PartitionedIndex(3, 29).load(state)
+    with pytest.raises(StateError, match=r"^2: expected this part, got none$"):
+        PartitionedIndex(3, 30).load({name: state[name] for name in ("num_partitions", "0", "1")})
+    with pytest.raises(StateError, match=r"^num_partitions: expected this part, got none$"):
+        PartitionedIndex(3, 30).load({})
+    with pytest.raises(StateError, match=r"^1: expected parts, got 7$"):
+        PartitionedIndex(3, 30).load({**state, "1": 7})
