@@ -145,6 +145,9 @@ class LearnerConfig:
     """Of every random choice. 0 to 2**63 - 1."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    deterministic: bool = False
+    """On CUDA, the same bits on every run, at some cost: switches torch's deterministic kernels on in the whole process
+    (see ``resolve_device``). On the CPU nothing changes: the same bits come each time anyway."""
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
     successors: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(num_recent=1))

@@ -1,4 +1,6 @@
-"""Which device the tables live on."""
+"""Which device the tables live on, and how it reckons."""
+
+import os
 
 import torch
 
@@ -7,10 +9,18 @@ from online_models.errors import ConfigError
 __all__ = ["DEVICES", "limit_cpu_threads", "resolve_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
+_CUBLAS_WORKSPACE = ":4096:8"
+"""Eight buffers of 4 MiB: with its own choice, cuBLAS may sum in another order from call to call."""
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, *, deterministic: bool = False) -> torch.device:
     """Return the device called ``name``; ``auto`` takes CUDA where there is one.
+
+    Args:
+        deterministic: on CUDA, let torch use only kernels that give the same bits each time; a *switch of the whole
+            process*, which stays on. It needs ``CUBLAS_WORKSPACE_CONFIG``, which is set here unless it was set
+            already, and is in time only if nothing in this process has used CUDA before. On the CPU nothing changes:
+            the operations used here give the same bits each time there, with the same number of threads.
 
     Raises:
         ConfigError: the name is unknown, or CUDA was asked for and this process sees none.
@@ -23,6 +33,9 @@ def resolve_device(name: str) -> torch.device:
             "take device = cpu or auto, or install a CUDA build of torch and its driver"
         )
     has_cuda = name != "cpu" and torch.cuda.is_available()
+    if has_cuda and deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)
+        torch.use_deterministic_algorithms(True)
     return torch.device("cuda" if has_cuda else "cpu")
 
 

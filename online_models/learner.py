@@ -50,7 +50,7 @@ class OnlineLearner:
         """
         self.config = config
         self._clock = clock
-        self._device = resolve_device(config.device)
+        self._device = resolve_device(config.device, deterministic=config.deterministic)
         self._scorers = make_scorers(config, self._device)
         self._channels = CHANNELS[config.scorer]
         self._fusion = Fusion(config.fusion, self._channels, config.history_length)
