@@ -1,5 +1,8 @@
 """Counts that fade without touching them: what is added grows instead."""
 
+from online_models.parts import Parts
+from online_models.state import State
+
 __all__ = ["DecayingScale"]
 
 _LARGEST = 2.0**40
@@ -25,3 +28,11 @@ class DecayingScale:
             return 1.0
         divisor, self.value = self.value, 1.0
         return divisor
+
+    def state(self) -> State:
+        """Return the value."""
+        return {"value": self.value}
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over; raises StateError when it is of something else."""
+        self.value = Parts(state, ["value"]).number("value")

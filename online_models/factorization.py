@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from online_models.chance import Salt, draws_of
 from online_models.config import LearnerConfig
 from online_models.history import Context, SubStep
 from online_models.optimizers import sum_by_row
+from online_models.parts import Parts, Table, are_finite, copies
+from online_models.state import State
 from online_models.tables import allocated_rows, fresh_rows, grow_table
 
 __all__ = ["MatrixFactorization"]
@@ -29,7 +32,7 @@ class MatrixFactorization:
         self.config = config.mf
         self.seed = config.seed
         self.device = device
-        self.rng = np.random.default_rng((config.seed, 1))
+        self.num_learned = 0  # sub-steps: the next one's draws are those of this number
         # The last column of an item is its bias, the last of a user is always 1.
         self.users = torch.zeros((0, self.config.width + 1), device=device)
         self.items = torch.zeros((0, self.config.width + 1), device=device)
@@ -77,6 +80,8 @@ class MatrixFactorization:
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Raise every positive event's item above the drawn ones, and lower every negative event's item."""
+        rng = draws_of(self.seed, Salt.FACTORIZATION, self.num_learned)
+        self.num_learned += 1
         users, targets = (
             torch.from_numpy(rows).to(self.device) for rows in (step.batch.user_rows, step.batch.item_rows)
         )
@@ -84,7 +89,7 @@ class MatrixFactorization:
         choices = torch.nonzero(known)[:, 0]
         if not len(choices):
             return True
-        drawn = choices[torch.from_numpy(self.rng.integers(0, len(choices), self.config.num_negatives)).to(self.device)]
+        drawn = choices[torch.from_numpy(rng.integers(0, len(choices), self.config.num_negatives)).to(self.device)]
         rows, item_rows, drawn_rows = self.users[users], self.items[targets], self.items[drawn]
         scores = (rows * item_rows).sum(1)
         # Slope of log sigmoid(gap), averaged over the N drawn items; of log sigmoid(-score) for evidence against.
@@ -100,11 +105,34 @@ class MatrixFactorization:
         self._move(self.items, self.item_squares, torch.cat([targets, drawn]), item_gradients)
         return True
 
+    def state(self) -> State:
+        """Return a copy of everything learned."""
+        return {**copies(self._tables()), "num_learned": self.num_learned}
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of as many users and items; raises StateError when it does not fit."""
+        tables = self._tables()
+        parts = Parts(state, [*tables, "num_learned"])
+        parts.fill(tables)
+        self.num_learned = parts.count("num_learned")
+
+    def is_finite(self) -> bool:
+        """Return whether no table holds NaN or infinity."""
+        return are_finite(self._tables().values())
+
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries by name."""
         return {
             "mf.users": (self.num_used_users, len(self.users)),
             "mf.items": (self.num_used_items, len(self.items)),
+        }
+
+    def _tables(self) -> dict[str, Table]:
+        return {
+            "users": self.users[: self.num_used_users],
+            "user_squares": self.user_squares[: self.num_used_users],
+            "items": self.items[: self.num_used_items],
+            "item_squares": self.item_squares[: self.num_used_items],
         }
 
     def _move(self, table: Tensor, squares: Tensor, rows: Tensor, gradients: Tensor) -> None:

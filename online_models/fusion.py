@@ -7,6 +7,8 @@ from torch import Tensor
 
 from online_models.config import FusionConfig
 from online_models.optimizers import Adam
+from online_models.parts import Parts, Table, are_finite, copies
+from online_models.state import State
 
 __all__ = ["FIRST_WEIGHTS", "Fusion", "Mixture"]
 
@@ -83,8 +85,28 @@ class Fusion:
         self.num_events += counts
         return True
 
+    def state(self) -> State:
+        """Return a copy of everything learned, and of which channels."""
+        return {**copies(self._tables()), "channels": list(self.channels), "adam": self.adam.state({})}
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of the same channels and buckets; raises StateError when it does not fit."""
+        tables = self._tables()
+        parts = Parts(state, [*tables, "channels", "adam"])
+        parts.expect("channels", list(self.channels))
+        parts.fill(tables)
+        with parts.below("adam") as moments:
+            self.adam.load(moments, {})
+
+    def is_finite(self) -> bool:
+        """Return whether no weight or moment is NaN or infinite."""
+        return are_finite(self._tables().values()) and self.adam.is_finite()
+
     def mean_weights(self) -> dict[str, float]:
         """Return each channel's weight, averaged over the events that were asked so far."""
         shares = self.num_events / self.num_events.sum().clamp(min=1.0)
         means = shares @ self.weights.double() if shares.sum() > 0 else self.weights.double().mean(0)
         return dict(zip(self.channels, means.tolist(), strict=True))
+
+    def _tables(self) -> dict[str, Table]:
+        return {"weights": self.weights, "num_events": self.num_events}

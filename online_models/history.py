@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from online_models.batch import NO_ROW, Batch
+from online_models.parts import Parts, Table, copies
+from online_models.state import State
 from online_models.tables import MIN_ROWS, allocated_rows
 
 __all__ = ["Context", "Histories", "SubStep"]
@@ -76,12 +78,14 @@ class Histories:
 
     def __init__(self, length: int) -> None:
         self.length = length
+        self.num_used = 0
         self.item_rows = np.full((MIN_ROWS, length), NO_ROW, np.int32)
         self.event_types = np.zeros((MIN_ROWS, length), np.int8)
         self.times_ms = np.zeros((MIN_ROWS, length), np.int64)
 
     def grow(self, num_users: int) -> None:
         """Make room for users up to row ``num_users - 1``."""
+        self.num_used = max(self.num_used, num_users)
         old = len(self.item_rows)
         size = (allocated_rows(num_users, old) - old, self.length)
         if not size[0]:
@@ -122,6 +126,19 @@ class Histories:
         self.event_types[touched] = np.take_along_axis(self.event_types[touched], order, 1)
         self.times_ms[touched] = np.take_along_axis(self.times_ms[touched], order, 1)
 
+    def state(self) -> State:
+        """Return a copy of the histories of all users."""
+        return copies(self._tables())
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over and grow to its users; raises StateError when it does not fit.
+
+        So it says how many users there are; whatever else has rows of users is grown to as many before it loads.
+        """
+        parts = Parts(state, self._tables())
+        self.grow(len(parts.array("item_rows", np.int32, (None, self.length))))
+        parts.fill(self._tables())
+
     def plan(self, batch: Batch) -> SubStep:
         """Return what each event of ``batch`` may know, without changing anything."""
         users, groups = np.unique(batch.user_rows, return_inverse=True)
@@ -152,6 +169,14 @@ class Histories:
             before=before,
             after=after,
         )
+
+    def _tables(self) -> dict[str, Table]:
+        used = slice(self.num_used)
+        return {
+            "item_rows": self.item_rows[used],
+            "event_types": self.event_types[used],
+            "times_ms": self.times_ms[used],
+        }
 
 
 def _combine(before: Context, batch: Batch, advancing: Int64) -> Context:

@@ -15,8 +15,10 @@ from online_models.errors import ShapeError
 from online_models.fusion import Fusion, Mixture
 from online_models.history import Histories, SubStep
 from online_models.owned import OwnedItems
+from online_models.parts import Parts, Table, copies
 from online_models.ranking import Evaluated, StepReport, join_evaluated, mid_ranks
 from online_models.scorers import BASELINES, CHANNELS, make_scorers
+from online_models.state import State
 from online_models.tables import allocated_rows, grow_table
 from online_models.topk import exact_topk
 from online_models.transitions import Transitions
@@ -36,7 +38,7 @@ def _no_clock() -> float:
 
 
 class OnlineLearner:
-    """All state of the model; ``step`` alone changes it."""
+    """All state of the model; ``step`` alone changes it, but for ``load``, which makes a new learner an old one."""
 
     def __init__(self, config: LearnerConfig, clock: Callable[[], float] = _no_clock) -> None:
         """Make an empty learner.
@@ -120,6 +122,45 @@ class OnlineLearner:
             scores=np.concatenate([np.empty(shape, np.float32), *(part.scores for part in parts)]),
             reasons=np.concatenate([np.empty(shape, np.int64), *(part.reasons for part in parts)]),
         )
+
+    def state(self) -> State:
+        """Return a copy of everything that later steps and lists depend on, besides the settings."""
+        return {
+            **copies(self._tables()),
+            "scorer": self.config.scorer,
+            "seed": self.config.seed,
+            "histories": self._histories.state(),
+            "owned": self._owned.state(),
+            "fusion": self._fusion.state(),
+            "scorers": {name: scorer.state() for name, scorer in self._scorers.items()},
+        }
+
+    def load(self, state: State) -> None:
+        """Take over what ``state`` returned; from now on reports, lists and states are bit for bit as they were there.
+
+        This learner has just been made, with the same settings. Bits are those of the same device, version of torch
+        and number of torch threads.
+
+        Raises:
+            StateError: the state is of a learner with another scorer, seed, width, length or capacity, or is none; the
+                message begins with the path of the part. This learner is of no more use.
+        """
+        parts = Parts(state, [*self._tables(), "scorer", "seed", "histories", "owned", "fusion", "scorers"])
+        parts.expect("scorer", self.config.scorer)
+        parts.expect("seed", self.config.seed)
+        parts.give("histories", self._histories)
+        self._grow(self._histories.num_used, len(parts.array("known", np.bool_, (None,))))
+        parts.fill(self._tables())
+        parts.give("owned", self._owned)
+        parts.give("fusion", self._fusion)
+        with parts.below("scorers") as states:
+            scorer_parts = Parts(states, self._scorers)
+            for name, scorer in self._scorers.items():
+                scorer_parts.give(name, scorer)
+
+    def is_finite(self) -> bool:
+        """Return whether no table holds NaN or infinity; tables stay on their device."""
+        return self._fusion.is_finite() and all(scorer.is_finite() for scorer in self._scorers.values())
 
     def history(self, user_row: int) -> Int64:
         """Return the remembered item rows of one user, newest first."""
@@ -226,6 +267,9 @@ class OnlineLearner:
         new = batch.owns & ~has_already
         self._owned.add(batch.user_rows[new], batch.item_rows[new])
         return was_finite.count(False)
+
+    def _tables(self) -> dict[str, Table]:
+        return {"known": self._known[: self._num_items]}
 
     def _rank(self, user_rows: Int64, k: int) -> TopK:
         context = self._histories.context(user_rows)

@@ -1,8 +1,12 @@
 """Adam on tables that grow and whose rows are reset, and what is done to gradients before any optimizer sees them."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from online_models.parts import Parts, Table, are_finite, copies
+from online_models.state import State
 from online_models.tables import grow_table
 
 __all__ = ["Adam", "clip_factor", "sum_by_row"]
@@ -51,6 +55,29 @@ class Adam:
         part, mean, square = table[rows], means[rows], squares[rows]
         self._move(part, gradient, mean, square)
         table[rows], means[rows], squares[rows] = part, mean, square
+
+    def state(self, num_used: Mapping[str, int]) -> State:
+        """Return a copy of all moments; of the tables named in ``num_used``, of so many rows."""
+        means, squares = self._tables(num_used)
+        return {"num_steps": self.num_steps, "means": copies(means), "squares": copies(squares)}
+
+    def load(self, state: State, num_used: Mapping[str, int]) -> None:
+        """Take over what ``state`` returned for the same tables; raises StateError when it does not fit."""
+        parts = Parts(state, ["num_steps", "means", "squares"])
+        self.num_steps = parts.count("num_steps")
+        for name, tables in zip(("means", "squares"), self._tables(num_used), strict=True):
+            with parts.below(name) as moments:
+                Parts(moments, tables).fill(tables)
+
+    def is_finite(self) -> bool:
+        """Return whether no moment is NaN or infinite."""
+        return are_finite([*self.means.values(), *self.squares.values()])
+
+    def _tables(self, num_used: Mapping[str, int]) -> tuple[dict[str, Table], dict[str, Table]]:
+        used = {name: slice(num_used.get(name)) for name in self.means}
+        means: dict[str, Table] = {name: self.means[name][rows] for name, rows in used.items()}
+        squares: dict[str, Table] = {name: self.squares[name][rows] for name, rows in used.items()}
+        return means, squares
 
     def _move(self, table: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> None:
         mean.lerp_(gradient, 1.0 - _BETA1)

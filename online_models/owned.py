@@ -4,10 +4,15 @@ One pool of item rows, a segment per user that doubles when it is full: memory f
 and not users times items.
 """
 
+from array import array
+
 import numpy as np
 import numpy.typing as npt
 
 from online_models.batch import NO_ROW
+from online_models.errors import StateError
+from online_models.parts import Parts, Table, copies
+from online_models.state import State
 from online_models.tables import allocated_rows, grow_array
 
 __all__ = ["OwnedItems"]
@@ -26,10 +31,13 @@ class OwnedItems:
         self.starts = np.zeros(0, np.int64)
         self.segments = np.zeros(0, np.int64)  # places of the user's segment
         self.totals = np.zeros(0, np.int64)  # items ever added; the write position is this modulo capacity
-        self.free: dict[int, list[int]] = {}  # segment length -> starts of segments given back
+        self.num_users = 0
+        # Segment length -> starts of segments given back, the newest last; packed, so that a copy costs no loop.
+        self.free: dict[int, array[int]] = {}
 
     def grow(self, num_users: int) -> None:
         """Make room for users up to row ``num_users - 1``."""
+        self.num_users = max(self.num_users, num_users)
         size = allocated_rows(num_users, len(self.starts))
         if size > len(self.starts):
             self.starts = grow_array(self.starts, size, 0)
@@ -77,6 +85,39 @@ class OwnedItems:
             used = self.pool[: self.num_pooled]
             used[np.isin(used, item_rows)] = NO_ROW
 
+    def state(self) -> State:
+        """Return a copy of what everybody owns, and of where it lies: new segments are taken from there."""
+        free = {length: starts for length, starts in sorted(self.free.items()) if starts}
+        none = np.empty(0, np.int64)
+        return {
+            **copies(self._tables()),
+            "capacity": self.capacity,
+            "pool": self.pool[: self.num_pooled].copy(),
+            "free_lengths": np.concatenate([none, *(np.full(len(starts), n, np.int64) for n, starts in free.items())]),
+            "free_starts": np.concatenate([none, *(np.array(starts, np.int64) for starts in free.values())]),
+        }
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of as many users and the same capacity; raises StateError when it does not fit."""
+        tables = self._tables()
+        parts = Parts(state, [*tables, "capacity", "pool", "free_lengths", "free_starts"])
+        parts.expect("capacity", self.capacity)
+        parts.fill(tables)
+        pool = parts.array("pool", np.int32, (None,))
+        self.num_pooled = len(pool)
+        self.pool = grow_array(pool, allocated_rows(len(pool), len(self.pool)), NO_ROW)
+        lengths = parts.array("free_lengths", np.int64, (None,))
+        starts = parts.array("free_starts", np.int64, lengths.shape)
+        if ((self.starts + self.segments).max(initial=0) > len(pool)) or (
+            (starts + lengths).max(initial=0) > len(pool)
+        ):
+            raise StateError(f"pool: expected to hold every segment, got {len(pool)} places")
+        self.free = {n: array("q", starts[lengths == n].tobytes()) for n in np.unique(lengths).tolist()}
+
+    def _tables(self) -> dict[str, Table]:
+        used = slice(self.num_users)
+        return {"starts": self.starts[used], "segments": self.segments[used], "totals": self.totals[used]}
+
     def _move(self, user: int, needed: int) -> None:
         length = max(_FIRST_SEGMENT, int(self.segments[user]))
         while length < needed:
@@ -100,5 +141,5 @@ class OwnedItems:
     def _give_back(self, user: int) -> None:
         start, length = int(self.starts[user]), int(self.segments[user])
         self.pool[start : start + length] = NO_ROW
-        self.free.setdefault(length, []).append(start)
+        self.free.setdefault(length, array("q")).append(start)
         self.segments[user] = 0

@@ -8,6 +8,8 @@ from torch import Tensor
 from online_models.config import LearnerConfig
 from online_models.decay import DecayingScale
 from online_models.history import Context, SubStep
+from online_models.parts import Parts, Table, are_finite, copies
+from online_models.state import State
 from online_models.tables import allocated_rows, grow_table
 
 __all__ = ["Popularity"]
@@ -57,6 +59,24 @@ class Popularity:
             self.counts.div_(divisor)
         return True
 
+    def state(self) -> State:
+        """Return a copy of everything learned."""
+        return {**copies(self._tables()), "scale": self.scale.state()}
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of as many items; raises StateError when it does not fit."""
+        tables = self._tables()
+        parts = Parts(state, [*tables, "scale"])
+        parts.fill(tables)
+        parts.give("scale", self.scale)
+
+    def is_finite(self) -> bool:
+        """Return whether no count is NaN or infinite."""
+        return are_finite(self._tables().values())
+
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries by name."""
         return {"popularity.items": (self.num_used, len(self.counts))}
+
+    def _tables(self) -> dict[str, Table]:
+        return {"counts": self.counts[: self.num_used]}

@@ -8,6 +8,8 @@ from torch import Tensor
 from online_models.batch import NO_ROW
 from online_models.config import RecencyConfig
 from online_models.history import Context, SubStep
+from online_models.parts import Parts
+from online_models.state import State
 
 __all__ = ["Recency"]
 
@@ -46,6 +48,18 @@ class Recency:
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Return True: there is nothing to learn."""
+        return True
+
+    def state(self) -> State:
+        """Return nothing: nothing is learned here."""
+        return {}
+
+    def load(self, state: State) -> None:
+        """Take nothing over; raises StateError when there is something."""
+        Parts(state, [])
+
+    def is_finite(self) -> bool:
+        """Return True: there is no table."""
         return True
 
     def table_sizes(self) -> dict[str, tuple[int, int]]:

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from online_models.batch import NO_ROW
+from online_models.parts import Parts, Table, are_finite, copies
 from online_models.runs import NUM_GAP_BUCKETS
+from online_models.state import State
 
 __all__ = ["RecurrentNetwork"]
 
@@ -55,3 +57,19 @@ class RecurrentNetwork(nn.Module):
         hidden, _ = self.gru(inputs.transpose(0, 1), states[None])
         hidden = hidden.transpose(0, 1)
         return self.norm(self.output(hidden) + inputs), hidden
+
+    def state(self) -> State:
+        """Return a copy of all parameters."""
+        return copies(self._tables())
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of the same widths; raises StateError when it does not fit."""
+        tables = self._tables()
+        Parts(state, tables).fill(tables)
+
+    def is_finite(self) -> bool:
+        """Return whether no parameter is NaN or infinite."""
+        return are_finite(self._tables().values())
+
+    def _tables(self) -> dict[str, Table]:
+        return {name: parameter.detach() for name, parameter in self.named_parameters()}

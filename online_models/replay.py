@@ -6,11 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from online_models.batch import NO_ROW
+from online_models.parts import Parts, Table, copies
+from online_models.state import State
 from online_models.tables import allocated_rows, grow_array
 
 __all__ = ["ReplayLog", "Windows"]
 
 Int64 = npt.NDArray[np.int64]
+_COLUMNS = ("item_rows", "user_rows", "event_types", "times_ms", "weights", "previous")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +44,16 @@ class ReplayLog:
         self.weights = np.zeros(size, np.float32)
         self.previous = np.full(size, NO_ROW, np.int64)  # serial number of the user's event before
         self.newest = np.full(0, NO_ROW, np.int64)  # per user: serial number of his newest event
+        self.num_users = 0
+
+    @property
+    def num_held(self) -> int:
+        """How many events the log holds, those that became unreadable too."""
+        return min(self.total, self.capacity)
 
     def grow(self, num_users: int) -> None:
         """Make room for users up to row ``num_users - 1``."""
+        self.num_users = max(self.num_users, num_users)
         size = allocated_rows(num_users, len(self.newest))
         if size > len(self.newest):
             self.newest = grow_array(self.newest, size, NO_ROW)
@@ -116,11 +126,30 @@ class ReplayLog:
         self.user_rows[gone] = NO_ROW
         return left
 
+    def state(self) -> State:
+        """Return a copy of all events held."""
+        return {**copies(self._tables()), "capacity": self.capacity, "total": self.total}
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of as many users and the same capacity; raises StateError when it does not fit."""
+        parts = Parts(state, [*self._tables(), "capacity", "total"])
+        parts.expect("capacity", self.capacity)
+        total = parts.count("total")
+        parts.array("item_rows", np.int32, (min(total, self.capacity),))  # before room is made for them
+        self._make_room(total)
+        self.total = total
+        parts.fill(self._tables())
+
+    def _tables(self) -> dict[str, Table]:
+        """Return the slots written to and the users, by name."""
+        columns: dict[str, Table] = {name: getattr(self, name)[: self.num_held] for name in _COLUMNS}
+        return {**columns, "newest": self.newest[: self.num_users]}
+
     def _oldest(self) -> int:
         return max(0, self.total - self.capacity)
 
     def _make_room(self, needed: int) -> None:
         size = min(self.capacity, allocated_rows(needed, len(self.item_rows)))
         if size > len(self.item_rows):
-            for name in ("item_rows", "user_rows", "event_types", "times_ms", "weights", "previous"):
+            for name in _COLUMNS:
                 setattr(self, name, grow_array(getattr(self, name), size, NO_ROW))

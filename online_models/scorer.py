@@ -7,6 +7,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from online_models.history import Context, SubStep
+from online_models.state import State
 
 __all__ = ["Scorer"]
 
@@ -17,7 +18,7 @@ class Scorer(Protocol):
     """Scores every item for a question and learns from sub-steps. All columns are item rows.
 
     Scores are finite logarithms of how likely an item is, up to a constant per question, so that
-    scorers can be mixed. Only ``grow``, ``reset`` and ``learn`` change state.
+    scorers can be mixed. Only ``grow``, ``reset``, ``learn`` and ``load`` change state.
     """
 
     def grow(self, num_users: int, num_items: int) -> None:
@@ -38,6 +39,21 @@ class Scorer(Protocol):
         Args:
             known: ``[num_items]`` bool, items that some event has been evidence for, this step included.
         """
+
+    def state(self) -> State:
+        """Return a copy of everything learned, of the rows in use alone."""
+
+    def load(self, state: State) -> None:
+        """Take over what ``state`` returned; from now on everything is bit for bit as it was there.
+
+        This scorer has just been made with the same settings, and grown to as many users and items.
+
+        Raises:
+            StateError: it was made with other settings, or is of other numbers of rows; this scorer is of no more use.
+        """
+
+    def is_finite(self) -> bool:
+        """Return whether no table holds NaN or infinity; tables stay on their device."""
 
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries of what can grow, by name."""

@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from online_models.batch import NO_ROW, Batch
+from online_models.chance import Salt, draws_of
 from online_models.config import LearnerConfig
 from online_models.history import Context, SubStep
 from online_models.optimizers import Adam, clip_factor
+from online_models.parts import Parts, Table, are_finite, copies
 from online_models.recurrent import RecurrentNetwork
 from online_models.replay import ReplayLog
 from online_models.runs import (
@@ -27,6 +29,7 @@ from online_models.runs import (
     window_targets,
 )
 from online_models.softmax import full_logits_loss, sampled_loss
+from online_models.state import State
 from online_models.tables import allocated_rows, fresh_rows, grow_array, grow_table
 
 __all__ = ["SequenceScorer"]
@@ -70,7 +73,7 @@ class SequenceScorer:
         self.config = config.sequence
         self.seed = config.seed
         self.device = device
-        self.rng = np.random.default_rng((config.seed, 2))
+        self.num_learned = 0  # sub-steps: the next one's draws are those of this number
         generator = torch.Generator().manual_seed(config.seed)
         self.network = RecurrentNetwork(self.config.width, self.config.state_width, generator).to(device)
         self.items = torch.zeros((0, self.config.width), device=device)
@@ -142,23 +145,62 @@ class SequenceScorer:
         forward = pending if pending is not None and pending.step is step else self._forward(step, len(known))
         is_finite = self._descend(forward, known)
         self._advance(step, forward.hidden.detach())
+        self.num_learned += 1
         return is_finite
+
+    def state(self) -> State:
+        """Return a copy of everything learned."""
+        return {
+            **copies(self._tables()),
+            "network": self.network.state(),
+            "adam": self.adam.state(self._num_moments()),
+            "replay": self.replay.state(),
+            "num_learned": self.num_learned,
+        }
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of as many users and items and the same widths; raises StateError if it does not fit."""
+        tables = self._tables()
+        parts = Parts(state, [*tables, "network", "adam", "replay", "num_learned"])
+        parts.fill(tables)
+        parts.give("network", self.network)
+        with parts.below("adam") as moments:
+            self.adam.load(moments, self._num_moments())
+        parts.give("replay", self.replay)
+        self.num_learned = parts.count("num_learned")
+        self._pending = None
+
+    def is_finite(self) -> bool:
+        """Return whether no table holds NaN or infinity."""
+        tables = [*self._tables().values(), self.replay.weights[: self.replay.num_held]]
+        return are_finite(tables) and self.network.is_finite() and self.adam.is_finite()
 
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries by name."""
-        logged = min(self.replay.total, self.replay.capacity)
         return {
             "sequence.users": (self.num_used_users, len(self.states)),
             "sequence.items": (self.num_used_items, len(self.items)),
-            "sequence.replay_events": (logged, self.replay.capacity),
+            "sequence.replay_events": (self.replay.num_held, self.replay.capacity),
         }
+
+    def _tables(self) -> dict[str, Table]:
+        return {
+            "items": self.items[: self.num_used_items],
+            "bias": self.bias[: self.num_used_items],
+            "counts": self.counts[: self.num_used_items],
+            "states": self.states[: self.num_used_users],
+            "newest_items": self.newest_items[: self.num_used_users],
+        }
+
+    def _num_moments(self) -> dict[str, int]:
+        return {"items": self.num_used_items, "bias": self.num_used_items}
 
     def _fresh(self, rows: Int64) -> Tensor:
         return torch.from_numpy(fresh_rows(self.seed, rows, self.config.width, _INIT_SCALE)).to(self.device)
 
     def _forward(self, step: SubStep, num_items: int) -> _Forward:
-        config = self.config
-        windows = self.replay.draw(self.rng, config.replay_windows, config.replay_context + config.replay_targets)
+        config, rng = self.config, draws_of(self.seed, Salt.SEQUENCE, self.num_learned)
+        windows = self.replay.draw(rng, config.replay_windows, config.replay_context + config.replay_targets)
         num_read = int(step.ordinals.max(initial=0))
         late = np.flatnonzero(step.is_late)
         runs = stack_runs(
@@ -170,7 +212,7 @@ class SequenceScorer:
         targets = self._to(np.concatenate([step.batch.item_rows, windows.item_rows[places, at]]))
         weights = self._to(np.concatenate([step.batch.weights, windows.weights[places, at]]))
         item_rows = self._to(runs.item_rows)
-        rows, drawn, uniform_ratio = self._taking_part(num_items, item_rows, targets)
+        rows, drawn, uniform_ratio = self._taking_part(rng, num_items, item_rows, targets)
         items = (self.items[:num_items] if rows is None else self.items[rows]).detach().requires_grad_()
         bias = (self.bias[:num_items] if rows is None else self.bias[rows]).detach().requires_grad_()
         num_from_zero = config.replay_windows + len(late)
@@ -193,7 +235,9 @@ class SequenceScorer:
         queries, hidden = self.network(inputs, states)
         return queries, hidden
 
-    def _taking_part(self, num_items: int, item_rows: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor, float]:
+    def _taking_part(
+        self, rng: np.random.Generator, num_items: int, item_rows: Tensor, targets: Tensor
+    ) -> tuple[Tensor | None, Tensor, float]:
         """Return the catalogue rows that the loss is on, the drawn ones and how many of these were uniform (ratio).
 
         Of a small catalogue all take part and none are drawn. Of a large one half are drawn from what was learned
@@ -202,9 +246,9 @@ class SequenceScorer:
         if num_items <= self.config.max_full_softmax_items:
             return None, torch.empty(0, dtype=torch.int64, device=self.device), 0.0
         num_popular = (self.config.num_negatives + 1) // 2
-        popular = self.replay.draw(self.rng, num_popular, 1).item_rows[:, 0]
+        popular = self.replay.draw(rng, num_popular, 1).item_rows[:, 0]
         popular = popular[popular != NO_ROW]
-        uniform = self.rng.integers(0, num_items, self.config.num_negatives - len(popular))
+        uniform = rng.integers(0, num_items, self.config.num_negatives - len(popular))
         drawn = self._to(np.concatenate([uniform, popular]))
         rows = torch.unique(torch.cat([item_rows.clamp(min=0).flatten(), targets, drawn]))
         return rows, drawn, len(uniform) / len(drawn)

@@ -12,6 +12,8 @@ from online_models.batch import NO_ROW
 from online_models.config import TransitionsConfig
 from online_models.decay import DecayingScale
 from online_models.history import Context, SubStep
+from online_models.parts import Parts, Table, are_finite, copies
+from online_models.state import State
 from online_models.tables import allocated_rows, grow_table
 
 __all__ = ["Transitions"]
@@ -119,9 +121,28 @@ class Transitions:
             self.counts.div_(divisor)
         return True
 
+    def state(self) -> State:
+        """Return a copy of everything learned."""
+        return {**copies(self._tables()), "scale": self.scale.state()}
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of as many items and slots; raises StateError when it does not fit."""
+        tables = self._tables()
+        parts = Parts(state, [*tables, "scale"])
+        parts.fill(tables)
+        parts.give("scale", self.scale)
+
+    def is_finite(self) -> bool:
+        """Return whether no evidence is NaN or infinite."""
+        return are_finite(self._tables().values())
+
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries by name."""
         return {f"{self.name}.items": (self.num_used, len(self.counts))}
+
+    def _tables(self) -> dict[str, Table]:
+        used = slice(self.num_used)
+        return {"neighbours": self.neighbours[used], "weights": self.weights[used], "counts": self.counts[used]}
 
     def _sources(self, context: Context) -> Tensor:
         rows = context.item_rows[:, : self.config.num_recent]

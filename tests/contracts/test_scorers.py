@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from online_models import SCORERS, OnlineLearner, SequenceConfig
+from online_models import SCORERS, OnlineLearner, SequenceConfig, StateError, digest, flatten, unflatten
 from online_models.history import Histories
 from online_models.scorer import Scorer
 from tests.online_models.streams import NONE, cycle, events, run, small_config
@@ -114,6 +114,48 @@ def test_resetting_nothing_changes_nothing(name: str) -> None:
     taught.scorer.reset(NONE, NONE)
 
     assert torch.equal(taught.scores([0, 1]), before)
+
+
+@every_scorer
+def test_a_restored_scorer_learns_on_as_the_one_that_was_saved_bit_for_bit(name: str) -> None:
+    taught, other = Taught(name, seed=5).teach(), Taught(name, seed=5)
+
+    other.scorer.load(unflatten(flatten(taught.scorer.state())))
+    other.histories.load(taught.histories.state())
+
+    assert torch.equal(other.scores([0, 3]), taught.scores([0, 3]))
+    assert torch.equal(other.teach().scores([0, 3]), taught.teach().scores([0, 3]))
+    assert digest(other.scorer.state()) == digest(taught.scorer.state())
+    assert taught.scorer.is_finite()
+
+
+@every_scorer
+def test_a_state_is_of_the_rows_in_use_whatever_is_allocated(name: str) -> None:
+    rows = {len(array) for array in flatten(Taught(name).teach(32).scorer.state()).values() if array.ndim}
+
+    assert 1024 not in rows
+
+
+@every_scorer
+def test_scoring_leaves_the_state_alone_and_learning_does_not(name: str) -> None:
+    taught = Taught(name).teach()
+    before = digest(taught.scorer.state())
+
+    taught.scores([0, 1])
+    assert digest(taught.scorer.state()) == before
+    taught.teach(16)
+    assert (digest(taught.scorer.state()) == before) is (name == "recency")
+
+
+@pytest.mark.parametrize("name", sorted(set(SCORERS) - {"recency"}))  # that one has no state
+def test_a_state_of_other_numbers_of_rows_or_of_another_scorer_is_refused(name: str) -> None:
+    state = Taught(name).teach(32).scorer.state()
+    larger, stranger = Taught(name), Taught("recency")
+    larger.grow(NUM_USERS, NUM_ITEMS + 1)
+
+    for other in (larger, stranger):
+        with pytest.raises(StateError, match="expected"):
+            other.scorer.load(state)
 
 
 @pytest.mark.parametrize("name", sorted(set(SCORERS) - {"recency"}))

@@ -1,6 +1,10 @@
-"""The same settings and batches give the same bits, with several threads too."""
+"""The same settings and batches give the same bits: with several threads, and in another process."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,3 +42,30 @@ def test_two_threads_give_the_same_bits_each_time(max_full_softmax_items: int) -
         found.add(scorer.items.numpy().tobytes())
 
     assert len(found) == 1
+
+
+PROGRAM = """
+import torch
+from online_models import digest
+from tests.online_models.test_restore import rich
+
+torch.set_num_threads(1)
+print([digest(rich(scorer).state()) for scorer in ("sequence", "mf")])
+"""
+
+
+def test_another_process_with_another_order_of_hashes_comes_to_the_same_state() -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            cwd=Path(__file__).resolve().parents[2],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    found = [process.communicate()[0] for process in started]
+
+    assert found[0] == found[1]
+    assert len(found[0]) > 100

@@ -134,6 +134,7 @@ def test_drawn_items_pull_on_average_where_the_whole_catalogue_does() -> None:
     step = histories.plan(events(list(range(8)), [0, 1, 3, 7, 12, 17, 20, 23], [9999] * 8))
 
     def gradient() -> torch.Tensor:
+        scorer.num_learned += 1  # each sub-step has draws of its own
         forward = scorer._forward(step, NUM_ITEMS)
         found = torch.autograd.grad(scorer._loss(forward, KNOWN), [forward.items, forward.bias])
         rows = torch.arange(NUM_ITEMS) if forward.rows is None else forward.rows
