@@ -1,0 +1,15 @@
+"""Checkpoints: the state after a committed micro-batch, kept where a later worker finds it whole or not at all."""
+
+from stream.checkpoints.errors import CheckpointDamaged, CheckpointForeign, CheckpointUnavailable
+from stream.checkpoints.manifest import FORMAT_VERSION, FileFacts, Manifest, is_name, name_of
+
+__all__ = [
+    "FORMAT_VERSION",
+    "CheckpointDamaged",
+    "CheckpointForeign",
+    "CheckpointUnavailable",
+    "FileFacts",
+    "Manifest",
+    "is_name",
+    "name_of",
+]
