@@ -2,11 +2,13 @@
 
 from stream.checkpoints.errors import CheckpointDamaged, CheckpointForeign, CheckpointUnavailable
 from stream.checkpoints.manifest import FORMAT_VERSION, FileFacts, Manifest, is_name, name_of
+from stream.checkpoints.store import CheckpointStore
 
 __all__ = [
     "FORMAT_VERSION",
     "CheckpointDamaged",
     "CheckpointForeign",
+    "CheckpointStore",
     "CheckpointUnavailable",
     "FileFacts",
     "Manifest",
