@@ -3,6 +3,7 @@
 from stream.checkpoints.errors import CheckpointDamaged, CheckpointForeign, CheckpointUnavailable
 from stream.checkpoints.manifest import FORMAT_VERSION, FileFacts, Manifest, is_name, name_of
 from stream.checkpoints.store import CheckpointStore
+from stream.checkpoints.writer import CheckpointWriter, Failed, Outcome, Written
 
 __all__ = [
     "FORMAT_VERSION",
@@ -10,8 +11,12 @@ __all__ = [
     "CheckpointForeign",
     "CheckpointStore",
     "CheckpointUnavailable",
+    "CheckpointWriter",
+    "Failed",
     "FileFacts",
     "Manifest",
+    "Outcome",
+    "Written",
     "is_name",
     "name_of",
 ]
