@@ -75,9 +75,6 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_drift_alarms_total": MetricSpec(
         "counter", "Times that ADWIN found the model's loss to have risen: people changed, or the data did.", {}
     ),
-    "millstream_nonfinite_steps_total": MetricSpec(
-        "counter", "Optimizer steps that were skipped because the loss was not finite; 0 is normal.", {}
-    ),
     "millstream_batch_records": MetricSpec("histogram", "Records per committed micro-batch.", {}, _BATCH),
     "millstream_stage_seconds": MetricSpec(
         "histogram",

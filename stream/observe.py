@@ -104,7 +104,6 @@ class Observer:
         for reason, number in encoded.key_mismatches.items():
             metrics.count("millstream_key_mismatch_total", number, reason=reason)
         metrics.count("millstream_evaluated_events_total", step.num_evaluated)
-        metrics.count("millstream_nonfinite_steps_total", step.num_nonfinite_steps)
         metrics.count("millstream_lists_published_total", report.num_lists)
         metrics.count("millstream_transactions_total", outcome="committed")
         metrics.count("millstream_drift_alarms_total", state.quality.num_drift_alarms - self._alarms)

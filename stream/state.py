@@ -35,6 +35,7 @@ def make_learner(settings: Settings) -> OnlineLearner:
         history_length=model.history_length,
         seed=model.seed,
         device=model.device,
+        deterministic=model.deterministic,
     )
     try:
         limit_cpu_threads(model.cpu_threads)

@@ -64,8 +64,17 @@ def test_a_bad_record_is_a_dead_letter_with_its_code(name: str) -> None:
     assert decoded.dead_letters[0].message.startswith(("$", "the record's timestamp"))
 
 
-def test_every_code_is_reached_by_a_case_above() -> None:
-    assert {code for _, code in BAD.values()} == set(DeadCode)
+def test_every_code_is_reached_by_a_case_above_but_the_one_that_only_the_model_can_give() -> None:
+    assert {code for _, code in BAD.values()} == set(DeadCode) - {DeadCode.NOT_FINITE}
+
+
+def test_an_event_that_is_excluded_is_a_dead_letter_and_the_others_are_read() -> None:
+    records = [record(event_bytes("ana", "a"), offset=offset) for offset in (6, 7, 8)]
+
+    decoded = Decoder(CONFIG).decode(records, NOW_MS, frozenset({(0, 7)}))
+
+    assert [event.offset for event in decoded.records] == [6, 8]
+    assert [(letter.record.offset, letter.code) for letter in decoded.dead_letters] == [(7, DeadCode.NOT_FINITE)]
 
 
 def test_a_message_never_repeats_what_the_producer_wrote() -> None:
