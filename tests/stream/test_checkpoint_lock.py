@@ -3,32 +3,53 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from stream.checkpoints import CheckpointStore
 from stream.errors import FencedError, RefusedToStart
+from stream.instants import unwatched
 from tests.stream.checkpoint_states import exit_status, fork, moment_at, state_at
 
 OWNER = "millstream-0 on events"
 FENCED = FencedError.exit_code
 
 
-def holder(folder: Path, then: Callable[[CheckpointStore], int], watch: Callable[[str], None] | None = None) -> int:
-    """Start a process that locks `folder` and stops itself (SIGSTOP); when continued it does `then`."""
+class Holders:
+    """Starts processes that hold a folder and hang."""
 
-    def work() -> int:
-        store = CheckpointStore(str(folder), 2, watch or (lambda _: None))
-        store.lock(OWNER)
-        if watch is None:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return then(store)
+    def __init__(self) -> None:
+        self.pids: list[int] = []
 
-    pid = fork(work)
-    assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
-    return pid
+    def start(
+        self, folder: Path, then: Callable[[CheckpointStore], int], watch: Callable[[str], None] | None = None
+    ) -> int:
+        """Start one that stops itself (SIGSTOP), in `watch` or once it has the lock; continued, it does `then`."""
+
+        def work() -> int:
+            store = CheckpointStore(str(folder), 2, watch or unwatched)
+            store.lock(OWNER)
+            if watch is None:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return then(store)
+
+        self.pids.append(fork(work))
+        assert os.WIFSTOPPED(os.waitpid(self.pids[-1], os.WUNTRACED)[1])
+        return self.pids[-1]
+
+
+@pytest.fixture
+def holders() -> Iterator[Holders]:
+    started = Holders()
+    yield started
+    for pid in started.pids:  # a test that failed leaves one that hangs, and with it whoever reads our output
+        with suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def go_on(pid: int) -> int:
@@ -60,23 +81,23 @@ def test_a_free_folder_is_locked_and_says_by_whom(tmp_path: Path) -> None:
     assert write(1)(store) == 0
 
 
-def test_a_folder_held_by_another_owner_is_refused_with_its_name_and_what_to_do(tmp_path: Path) -> None:
-    pid = holder(tmp_path, write(1))
-    try:
-        with pytest.raises(RefusedToStart) as caught:
-            CheckpointStore(str(tmp_path), 2).lock("millstream-1 on events", wait_seconds=0.0)
-    finally:
-        status = go_on(pid)
+def test_a_folder_held_by_another_owner_is_refused_with_its_name_and_what_to_do(
+    holders: Holders, tmp_path: Path
+) -> None:
+    pid = holders.start(tmp_path, write(1))
+
+    with pytest.raises(RefusedToStart) as caught:
+        CheckpointStore(str(tmp_path), 2).lock("millstream-1 on events", wait_seconds=0.0)
 
     assert str(caught.value) == (
         f"{tmp_path}: held by millstream-0 on events (process {pid} on {os.uname().nodename}); millstream-1 on events "
         "needs a folder of its own in checkpoints.url"
     )
-    assert status == 0  # the holder was not disturbed
+    assert go_on(pid) == 0  # the holder was not disturbed
 
 
-def test_a_folder_is_free_once_its_holder_was_killed_whoever_that_was(tmp_path: Path) -> None:
-    pid = holder(tmp_path, leave)
+def test_a_folder_is_free_once_its_holder_was_killed_whoever_that_was(holders: Holders, tmp_path: Path) -> None:
+    pid = holders.start(tmp_path, leave)
     os.kill(pid, signal.SIGKILL)
     assert exit_status(pid) == -signal.SIGKILL
 
@@ -86,8 +107,8 @@ def test_a_folder_is_free_once_its_holder_was_killed_whoever_that_was(tmp_path: 
     assert write(1)(store) == 0
 
 
-def test_a_holder_of_the_same_owner_that_leaves_in_time_is_waited_for(tmp_path: Path) -> None:
-    pid = holder(tmp_path, leave)
+def test_a_holder_of_the_same_owner_that_leaves_in_time_is_waited_for(holders: Holders, tmp_path: Path) -> None:
+    pid = holders.start(tmp_path, leave)
     inode = (tmp_path / "lock.json").stat().st_ino
     os.kill(pid, signal.SIGCONT)
 
@@ -97,8 +118,10 @@ def test_a_holder_of_the_same_owner_that_leaves_in_time_is_waited_for(tmp_path: 
     assert (tmp_path / "lock.json").stat().st_ino == inode  # handed on, not taken away
 
 
-def test_a_holder_of_the_same_owner_that_hangs_loses_the_folder_and_cannot_write(tmp_path: Path) -> None:
-    pid = holder(tmp_path, write(1))
+def test_a_holder_of_the_same_owner_that_hangs_loses_the_folder_and_cannot_write(
+    holders: Holders, tmp_path: Path
+) -> None:
+    pid = holders.start(tmp_path, write(1))
 
     store = CheckpointStore(str(tmp_path), 2)
     store.lock(OWNER, wait_seconds=0.1)
@@ -110,7 +133,9 @@ def test_a_holder_of_the_same_owner_that_hangs_loses_the_folder_and_cannot_write
 
 
 @pytest.mark.parametrize("instant", ["checkpoint_written", "checkpoint_synced", "checkpoint_renamed"])
-def test_a_holder_that_hung_in_the_middle_of_a_write_does_not_end_it(instant: str, tmp_path: Path) -> None:
+def test_a_holder_that_hung_in_the_middle_of_a_write_does_not_end_it(
+    instant: str, holders: Holders, tmp_path: Path
+) -> None:
     def stop(at: str) -> None:
         if at == instant:
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -118,7 +143,7 @@ def test_a_holder_that_hung_in_the_middle_of_a_write_does_not_end_it(instant: st
     with_two = CheckpointStore(str(tmp_path), 2)
     for epoch in (1, 2):
         with_two.write(moment_at(epoch), state_at(epoch), 0)
-    pid = holder(tmp_path, write(3), stop)
+    pid = holders.start(tmp_path, write(3), stop)
 
     store = CheckpointStore(str(tmp_path), 2)
     store.lock(OWNER, wait_seconds=0.1)
