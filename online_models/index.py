@@ -3,8 +3,8 @@
 The learner never sees these: it knows rows, and is told in the batch which rows changed owner.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,9 @@ class IdIndex:
         if capacity < 1:
             raise ConfigError(f"index.capacity: expected >= 1, got {capacity}")
         self._capacity = capacity
-        self._row_of: OrderedDict[str, int] = OrderedDict()  # least recently seen first
+        # Least recently seen first: a dict keeps the order of insertion. An OrderedDict would too, but takes seconds to
+        # copy the order of a million ids.
+        self._row_of: dict[str, int] = {}
         self._id_of: list[str] = []
         self.num_evictions = 0
 
@@ -81,7 +83,7 @@ class IdIndex:
         # Known ids are marked seen before any row is given away, so that no id of this very
         # batch can be the one to go.
         new = [id for id in distinct if not self._mark_seen(id)]
-        evicted = [row for id in new if (row := self._insert(id)) is not None]
+        evicted = self._insert(new)
         rows = np.fromiter((self._row_of[id] for id in ids), np.int64, len(ids))
         return rows, np.array(evicted, np.int64)
 
@@ -108,28 +110,32 @@ class IdIndex:
         order = parts.array("order", np.int64, (len(ids),))
         if not np.array_equal(np.sort(order), np.arange(len(ids))):
             raise StateError(f"order: expected each of {len(ids)} rows once, got others")
-        row_of = OrderedDict((ids[row], row) for row in order.tolist())
+        row_of = {ids[row]: row for row in order.tolist()}
         if len(row_of) < len(ids):
             raise StateError(f"ids: expected {len(ids)} different ones, got {len(row_of)}")
         self._row_of, self._id_of, self.num_evictions = row_of, ids, num_evictions
 
     def _mark_seen(self, id: str) -> bool:
-        if id not in self._row_of:
+        row = self._row_of.pop(id, None)
+        if row is None:
             return False
-        self._row_of.move_to_end(id)
+        self._row_of[id] = row
         return True
 
-    def _insert(self, id: str) -> int | None:
-        """Give ``id`` a row; return the row if another id had to leave it."""
-        if len(self._id_of) < self._capacity:
+    def _insert(self, ids: list[str]) -> list[int]:
+        """Give ``ids`` rows; return those that other ids had to leave."""
+        num_free = self._capacity - len(self._id_of)
+        for id in ids[:num_free]:
             self._row_of[id] = len(self._id_of)
             self._id_of.append(id)
-            return None
-        _, row = self._row_of.popitem(last=False)
-        self._row_of[id] = row
-        self._id_of[row] = id
-        self.num_evictions += 1
-        return row
+        # All that leave are found in one go: each look at the front passes over what was taken out there before.
+        leaving = list(islice(self._row_of, max(len(ids) - num_free, 0)))
+        evicted = [self._row_of.pop(old) for old in leaving]
+        for id, row in zip(ids[num_free:], evicted, strict=True):
+            self._row_of[id] = row
+            self._id_of[row] = id
+        self.num_evictions += len(evicted)
+        return evicted
 
 
 class PartitionedIndex:
