@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from stream.checkpoints import CheckpointStore, CheckpointWriter, Failed, Written, name_of
+from stream.errors import FencedError
 from stream.instants import Watch, unwatched
 from stream.logs import log_event
 from stream.metrics import Metrics
@@ -11,6 +12,9 @@ from stream.pipeline import Pipeline
 from stream.settings import CheckpointSettings
 
 __all__ = ["Checkpointing"]
+
+FINISH_SECONDS = 30.0
+"""Longest wait for a disk at a clean end: a disk that hangs must not hold the process."""
 
 
 class Checkpointing:
@@ -97,6 +101,8 @@ class Checkpointing:
         log_event(logging.INFO, "checkpoint_written", **fields, digest=outcome.manifest.digest[:16])
 
     def _failed(self, outcome: Failed) -> None:
+        if outcome.is_fenced:
+            raise FencedError(f"the checkpoint of epoch {outcome.epoch} was not written: {outcome.reason}")
         self._offered_epoch = -1
         self._metrics.count("millstream_checkpoints_total", outcome="failed")
         log_event(
@@ -110,11 +116,11 @@ class Checkpointing:
         """Write the state as it is now, so that the next start has nothing to re-learn; used at a clean end only."""
         if self._writer is None:
             return
-        self._writer.wait()
+        self._writer.wait(FINISH_SECONDS)
         self._take_in(pipeline)
         if pipeline.epoch > max(0, self._offered_epoch):
             self._offer(pipeline)
-            self._writer.wait()
+            self._writer.wait(FINISH_SECONDS)
             self._take_in(pipeline)
 
     def close(self) -> None:
