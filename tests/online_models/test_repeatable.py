@@ -34,7 +34,7 @@ def test_two_threads_give_the_same_bits_each_time(max_full_softmax_items: int) -
     stream = cycle(384)
     stream.weights[np.arange(384) % 4 != 0] = -1.0
     found = set()
-    for _ in range(8):
+    for _ in range(5):
         learner = OnlineLearner(small_config(sub_step_events=192, sequence=settings))
         run(learner, stream, 192)
         scorer = learner._scorers["sequence"]
