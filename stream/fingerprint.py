@@ -56,22 +56,28 @@ def lists_hash(lists: Sequence[OutRecord]) -> str:
 
 
 def chained(before: str, entry: JournalEntry) -> str:
-    """Return the chain after `entry`, whose own `chain` is not looked at.
+    """Return the chain after `entry`, of which everything counts but `counts` and `checkpoint`, and its own `chain`.
 
     Args:
         before: the chain of the entry before, or `GENESIS`.
         entry: what was decided and what came of it.
     """
-    positions = ",".join(f"{partition}:{offset}" for partition, offset in sorted(entry.positions.items()))
-    excluded = ",".join(f"{partition}:{offsets}" for partition, offsets in sorted(entry.excluded.items()))
+    ranges = ",".join(f"{name}:{span.first}-{span.next}" for name, span in sorted(entry.partitions.items()))
+    positions = ",".join(f"{name}:{offset}" for name, offset in sorted(entry.positions.items()))
+    excluded = ",".join(f"{name}:{offsets}" for name, offsets in sorted(entry.excluded.items()))
     parts = (
         before,
         entry.app,
         entry.topic,
         str(entry.epoch),
+        ranges,
         positions,
         excluded,
         str(entry.decoded_at_ms),
+        str(entry.generated_at_ms),
+        entry.config_hash,
+        str(entry.origin),
+        str(entry.settings_since),
         entry.records_hash,
         entry.applied_hash,
         entry.lists_hash,
