@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from stream.checkpoints import CheckpointStore, CheckpointWriter, Failed, Written, name_of
+from stream.checkpoints import CheckpointStore, CheckpointWriter, Failed, Manifest, Written, name_of
 from stream.errors import FencedError
 from stream.instants import Watch, unwatched
 from stream.logs import log_event
@@ -58,7 +58,9 @@ class Checkpointing:
         if recovered.is_new:
             manifest = self._store.write(pipeline.moment(), pipeline.state.state(), self._wall_ms())
             pipeline.checkpoint = name_of(manifest.moment.epoch)
-        elif recovered.num_batches:
+        if pipeline.checkpoint is not None:
+            self._show(self._store.manifest(pipeline.checkpoint))
+        if recovered.num_batches and not recovered.is_new:
             self._offered_epoch, self._due = -1, self._monotonic()
 
     def after_batch(self, pipeline: Pipeline) -> None:
@@ -76,7 +78,9 @@ class Checkpointing:
             self._metrics.count("millstream_checkpoints_total", outcome="skipped")
             log_event(logging.WARNING, "checkpoint_skipped", hint="the one before is still being written")
             return
+        begun = self._monotonic()
         moment, state = pipeline.moment(), pipeline.state.state()
+        self._metrics.set("millstream_checkpoint_copy_seconds", self._monotonic() - begun)
         self._watch("state_copied")
         if self._writer.offer(moment, state):
             self._offered_epoch = moment.epoch
@@ -90,15 +94,19 @@ class Checkpointing:
                 self._failed(outcome)
 
     def _written(self, outcome: Written, pipeline: Pipeline) -> None:
-        moment, metrics = outcome.manifest.moment, self._metrics
+        moment = outcome.manifest.moment
         pipeline.checkpoint = outcome.name
-        metrics.count("millstream_checkpoints_total", outcome="written")
-        metrics.set("millstream_checkpoint_epoch", moment.epoch)
-        metrics.set("millstream_checkpoint_bytes", outcome.num_bytes)
-        metrics.set("millstream_checkpoint_seconds", outcome.seconds)
-        metrics.set("millstream_checkpoint_last_success_timestamp_seconds", outcome.manifest.created_at_ms / 1000)
+        self._metrics.count("millstream_checkpoints_total", outcome="written")
+        self._metrics.set("millstream_checkpoint_seconds", outcome.seconds)
+        self._show(outcome.manifest)
         fields = {"epoch": moment.epoch, "bytes": outcome.num_bytes, "seconds": outcome.seconds}
         log_event(logging.INFO, "checkpoint_written", **fields, digest=outcome.manifest.digest[:16])
+
+    def _show(self, manifest: Manifest) -> None:
+        num_bytes = sum(facts.num_bytes for facts in manifest.files.values())
+        self._metrics.set("millstream_checkpoint_epoch", manifest.moment.epoch)
+        self._metrics.set("millstream_checkpoint_bytes", num_bytes)
+        self._metrics.set("millstream_checkpoint_last_success_timestamp_seconds", manifest.created_at_ms / 1000)
 
     def _failed(self, outcome: Failed) -> None:
         if outcome.is_fenced:

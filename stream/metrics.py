@@ -121,6 +121,9 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_checkpoint_epoch": MetricSpec("gauge", "Epoch of the newest checkpoint.", {}),
     "millstream_checkpoint_bytes": MetricSpec("gauge", "Size of the newest checkpoint.", {}),
     "millstream_checkpoint_seconds": MetricSpec("gauge", "How long the newest checkpoint took to write.", {}),
+    "millstream_checkpoint_copy_seconds": MetricSpec(
+        "gauge", "How long the stream stood still for the copy that the newest checkpoint was written from.", {}
+    ),
     "millstream_checkpoint_last_success_timestamp_seconds": MetricSpec(
         "gauge",
         "When the newest checkpoint was written; a restart re-learns what came after it.",
