@@ -21,6 +21,9 @@ FIRST_LOOK_BACK_OFFSETS = 1_000
 LOOK_BACK_FACTOR = 8
 MAX_POLL_RECORDS = 2_000
 POLL_SECONDS = 1.0
+WIDEST_GAP_OFFSETS = 1_000
+"""Between two batches lie transaction markers: up to this many offsets are read over, as a seek throws away all that
+was fetched already."""
 
 
 class KafkaHistory:
@@ -89,18 +92,32 @@ class KafkaHistory:
             BrokerUnreachable: no answer for `kafka.request_timeout_ms`.
         """
         spans = {TopicPartition(entry.topic, int(name)): span for name, span in entry.partitions.items()}
-        with connecting(self._kafka):
-            for partition, span in spans.items():
-                if self._next.get(partition) != span.first:
-                    self._seek(partition, span, entry)
-            self._fetch(spans, entry)
+        try:
+            with connecting(self._kafka):
+                for partition, span in spans.items():
+                    if not self._leads_to(partition, span):
+                        self._seek(partition, span, entry)
+                self._fetch(spans, entry)
+        except RecordsGone:
+            for partition in spans:
+                self._next.pop(partition, None)  # it may stand where nothing is: the next entry seeks
+            raise
+        return [record for partition in sorted(spans) for record in self._take(partition, spans[partition])]
+
+    def _leads_to(self, partition: TopicPartition, span: OffsetRange) -> bool:
+        """Return whether reading on comes to the span soon."""
+        handed_out = self._next.get(partition)
+        if handed_out is None or span.first < handed_out:
+            return False
+        return span.first <= int(self._consumer.position(partition)) + WIDEST_GAP_OFFSETS
+
+    def _take(self, partition: TopicPartition, span: OffsetRange) -> list[Record]:
+        ahead = self._ahead[partition]
         records: list[Record] = []
-        for partition in sorted(spans):
-            ahead, end = self._ahead[partition], spans[partition].next
-            while ahead and ahead[0].offset < end:
-                records.append(ahead.popleft())
-            self._next[partition] = end
-        return records
+        while ahead and ahead[0].offset < span.next:
+            records.append(ahead.popleft())
+        self._next[partition] = span.next
+        return [record for record in records if record.offset >= span.first]
 
     def _seek(self, partition: TopicPartition, span: OffsetRange, entry: JournalEntry) -> None:
         if partition not in self._ahead:
@@ -117,6 +134,8 @@ class KafkaHistory:
             try:
                 polled = poll_in_order(self._consumer, POLL_SECONDS, MAX_POLL_RECORDS)
             except errors.OffsetOutOfRangeError as error:
+                for partition in missing:
+                    self._refuse_outside(partition, spans[partition], entry)
                 raise RecordsGone(f"{entry.topic}: records of epoch {entry.epoch} are gone ({error})") from error
             finally:
                 self._consumer.pause(*missing)

@@ -1,7 +1,11 @@
-"""Repairs of the pinned client for what it cannot read. Each has a test, and goes when the client has its own."""
+"""Repairs of the pinned client, for what it cannot read or never hands over.
+
+Each has a test, and goes when the client has its own.
+"""
 
 from typing import Any
 
+from kafka.consumer.fetcher import Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 
 __all__ = ["apply"]
@@ -19,6 +23,12 @@ class _LenientBuffer(bytearray):
 
 
 def apply() -> None:
+    """Make all repairs, once."""
+    _read_odd_header_names()
+    _hand_over_what_was_parked()
+
+
+def _read_odd_header_names() -> None:
     """Let the client read a record with a header name that is not UTF-8.
 
     Without this it fails on the whole batch of records, again and again, and one such record stops the stream for good.
@@ -40,3 +50,22 @@ def apply() -> None:
 
     read_message.is_repaired = True  # type: ignore[attr-defined]
     DefaultRecordBatch._read_msg = read_message
+
+
+def _hand_over_what_was_parked() -> None:
+    """Let a partition that was paused and resumed go on with what had been fetched for it.
+
+    The client takes that up again only when the place for the fetch in hand is empty, but leaves the last one there
+    when it is used up. Without this such a partition may stand still for ever.
+    """
+    stuck = Fetcher.fetched_records
+    if getattr(stuck, "is_repaired", False):
+        return
+
+    def fetched_records(fetcher: Any, *args: Any, **options: Any) -> Any:
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
+        return stuck(fetcher, *args, **options)
+
+    fetched_records.is_repaired = True  # type: ignore[attr-defined]
+    Fetcher.fetched_records = fetched_records

@@ -5,24 +5,33 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
+from kafka import KafkaAdminClient, TopicPartition
 
-from stream.errors import FencedError
-from stream.kafka import EventProducer, KafkaTransport, TopicReader, ensure_topics
-from stream.memory import MemoryLog, MemoryTransport
+from stream.errors import FencedError, RecordsGone
+from stream.kafka import EventProducer, KafkaHistory, KafkaTransport, TopicReader, ensure_topics
+from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
 from stream.records import OutRecord, Record
+from stream.schema import JournalEntry, OffsetRange
 from stream.settings import Settings
-from stream.transport import Transport
+from stream.transport import History, Transport
 from tests.stream.events import small_settings
 
 
 @dataclass
 class Log:
-    """One kind of log: how to write an event into it, open it, and read what was published."""
+    """One kind of log: how to write an event into it, open it, and read what was published and what was committed."""
 
     produce: Callable[[bytes], None]
     open: Callable[[], Transport]
     published: Callable[[], list[tuple[bytes | None, bytes | None]]]
+    open_history: Callable[[], History]
+    truncate: Callable[[int], None]
+    """Deletes the oldest events."""
+    events: str = "events"
+    journal: str = "millstream.journal"
+    app: str = "millstream-0"
 
 
 def memory_log(_: pytest.FixtureRequest) -> Log:
@@ -31,6 +40,8 @@ def memory_log(_: pytest.FixtureRequest) -> Log:
         produce=lambda value: log.produce(value, key=b"ana"),
         open=lambda: started(MemoryTransport(log)),
         published=lambda: [(record.key, record.value) for record in log.published("recommendations")],
+        open_history=lambda: MemoryHistory(log),
+        truncate=lambda num_records: log.truncate(0, num_records),
     )
 
 
@@ -57,12 +68,27 @@ def kafka_log(request: pytest.FixtureRequest) -> Log:
         with TopicReader(settings.kafka, settings.topics.recommendations) as reader:
             return [(record.key, record.value) for record in read_all(reader)]
 
+    histories: list[KafkaHistory] = []
+
+    def open_history() -> KafkaHistory:
+        histories.append(KafkaHistory(settings))
+        return histories[-1]
+
+    def truncate(num_records: int) -> None:
+        admin: Any = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap_servers)
+        admin.delete_records({TopicPartition(settings.topics.events, 0): num_records})
+        admin.close()
+
     def close() -> None:
         for transport in opened:
             transport.close()
+        for history in histories:
+            history.close()
 
     request.addfinalizer(close)
-    return Log(produce, open_transport, published)
+    topics = settings.topics
+    app = settings.worker.transactional_id
+    return Log(produce, open_transport, published, open_history, truncate, topics.events, topics.journal, app)
 
 
 def kafka_settings(broker: Any) -> Settings:
@@ -86,7 +112,8 @@ def read_all(reader: TopicReader) -> list[Record]:
     params=[pytest.param(memory_log, id="memory"), pytest.param(kafka_log, id="kafka", marks=pytest.mark.broker)]
 )
 def log(request: pytest.FixtureRequest) -> Log:
-    return request.param(request)
+    made: Log = request.param(request)
+    return made
 
 
 def poll_all(transport: Transport, num_records: int) -> list[Record]:
@@ -192,3 +219,94 @@ def test_a_new_log_has_no_journal(log: Log) -> None:
     assert transport.start() is None
     assert transport.partitions == (0,)
     assert transport.max_record_bytes > 500_000
+
+
+# What was committed, read again
+
+
+def an_entry(log: Log, epoch: int, first: int, next_offset: int) -> JournalEntry:
+    return JournalEntry(
+        epoch=epoch,
+        app=log.app,
+        topic=log.events,
+        partitions={"0": OffsetRange(first, next_offset)},
+        positions={"0": next_offset},
+        counts={},
+        decoded_at_ms=1,
+        generated_at_ms=2,
+        config_hash="",
+        origin=0,
+        settings_since=0,
+        records_hash="",
+        applied_hash="",
+        lists_hash="",
+        chain="",
+    )
+
+
+def commit_batches(log: Log, sizes: list[int]) -> list[JournalEntry]:
+    """Carry batches of these sizes through the log; return their journal entries."""
+    entries, first = [], 0
+    transport = log.open()
+    for number, size in enumerate(sizes):
+        for offset in range(first, first + size):
+            log.produce(b"%d" % offset)
+        poll_all(transport, size)
+        entries.append(an_entry(log, number + 1, first, first + size))
+        first += size
+        transport.commit([OutRecord(log.journal, b"us", msgspec.json.encode(entries[-1]))], {0: first})
+    return entries
+
+
+def test_a_log_without_commits_has_no_history(log: Log) -> None:
+    history = log.open_history()
+
+    assert history.newest() is None
+    assert list(history.entries(1)) == []
+    assert history.partitions == (0,)
+
+
+def test_history_holds_what_was_committed_from_any_epoch_on(log: Log) -> None:
+    entries = commit_batches(log, [2, 1, 3])
+    history = log.open_history()
+
+    assert history.newest() == entries[-1]
+    for first in (0, 1, 2, 3, 4):
+        assert list(history.entries(first)) == entries[max(0, first - 1) :]
+
+
+def test_the_records_of_a_batch_are_those_that_it_was_made_of(log: Log) -> None:
+    entries = commit_batches(log, [2, 1, 3])
+    history = log.open_history()
+
+    for _ in range(2):  # in their order, as often as one likes
+        batches = [[record.value for record in history.records(entry)] for entry in entries]
+        assert batches == [[b"0", b"1"], [b"2"], [b"3", b"4", b"5"]]
+
+
+def test_history_does_not_move_the_worker(log: Log) -> None:
+    entries = commit_batches(log, [2])
+    log.produce(b"2")
+    transport = log.open()
+
+    assert len(log.open_history().records(entries[0])) == 2
+
+    assert transport.positions() == {0: 2}
+    assert [record.value for record in poll_all(transport, 1)] == [b"2"]
+
+
+def test_a_batch_that_retention_has_touched_is_gone_as_a_whole_and_the_next_one_is_there(log: Log) -> None:
+    entries = commit_batches(log, [3, 2])
+    log.truncate(1)
+    history = log.open_history()
+
+    with pytest.raises(RecordsGone, match=r"epoch 1 was made of the offsets \[0, 3\), and the log holds \[1, 5\)"):
+        history.records(entries[0])
+    assert [record.value for record in history.records(entries[1])] == [b"3", b"4"]
+
+
+def test_a_batch_beyond_the_end_of_the_log_is_gone(log: Log) -> None:
+    commit_batches(log, [3])
+
+    with pytest.raises(RecordsGone, match=r"epoch 2 was made of the offsets \[3, 5\), and the log holds \[0, 3\)"):
+        log.open_history().records(an_entry(log, 2, 3, 5))
