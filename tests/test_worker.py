@@ -6,68 +6,30 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from stream.kafka import EventProducer, TopicReader, ensure_topics
-from stream.records import Record
-from stream.schema import JournalEntry, Recommendation
+from stream.kafka import EventProducer, ensure_topics
 from stream.settings import Settings
-from tests.contracts.test_transports import kafka_settings, read_all
+from tests.contracts.test_transports import kafka_settings
 from tests.stream.events import event_bytes
+from tests.workers import (
+    WorkerProcess,
+    assert_every_event_is_accounted_for_once,
+    journal,
+    num_read,
+    produce,
+    read,
+    until,
+)
 
 pytestmark = pytest.mark.broker
 
-DEADLINE_SECONDS = 90.0
 NUM_EVENTS = 2_000
-
-
-class WorkerProcess:
-    """`millstream run` with small batches on a broker of the tests."""
-
-    def __init__(self, settings: Settings, log: Path, **overrides: Any) -> None:
-        command = [sys.executable, "-m", "millstream", "run", "--set", "metrics.port=0", "--set", "log.level=DEBUG"]
-        chosen = {
-            **{
-                f"topics.{name}": getattr(settings.topics, name)
-                for name in settings.topics.model_dump()
-                if name in TOPICS
-            },
-            "kafka.bootstrap_servers": settings.kafka.bootstrap_servers,
-            "worker.group_id": settings.worker.group_id,
-            "worker.transactional_id": settings.worker.transactional_id,
-            "batching.max_events": 40,
-            "model.k": 5,
-            "checkpoints.url": log.parent / "checkpoints",
-            **overrides,
-        }
-        for name, value in chosen.items():
-            command += ["--set", f"{name}={value}"]
-        self.log = log
-        self._output = log.open("wb")
-        self.process = subprocess.Popen(command, stdout=self._output, stderr=subprocess.STDOUT)
-
-    def text(self) -> str:
-        return self.log.read_text(encoding="utf-8")
-
-    def wait(self) -> int:
-        return self.process.wait(DEADLINE_SECONDS)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self._output.close()
-
-
-TOPICS = ("events", "items", "recommendations", "dead_letters", "journal")
 
 
 @pytest.fixture
@@ -89,66 +51,6 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., WorkerPr
     yield start
     for worker in started:
         worker.end()
-
-
-def produce(settings: Settings, first: int, last: int) -> None:
-    with EventProducer(settings.kafka, settings.topics.events) as producer:
-        for number in range(first, last):
-            user = f"u{number % 97}"
-            value = event_bytes(user, f"i{number * 7 % 53}", "click") if number % 50 else b"bad"
-            producer.send(user.encode(), value)
-
-
-def read(settings: Settings, topic: str) -> list[Record]:
-    with TopicReader(settings.kafka, topic) as reader:
-        return read_all(reader)
-
-
-def journal(settings: Settings) -> list[JournalEntry]:
-    return [
-        msgspec.json.decode(record.value, type=JournalEntry)
-        for record in read(settings, settings.topics.journal)
-        if record.value is not None
-    ]
-
-
-def until(holds: Callable[[], bool], worker: WorkerProcess) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not holds():
-        assert worker.process.poll() is None, f"the worker ended early:\n{worker.text()}"
-        assert time.monotonic() < deadline, f"not in {DEADLINE_SECONDS} s:\n{worker.text()}"
-        time.sleep(0.05)
-
-
-def num_read(settings: Settings) -> int:
-    entries = journal(settings)
-    return sum(entries[-1].positions.values()) if entries else 0
-
-
-def assert_every_event_is_accounted_for_once(settings: Settings, num_events: int) -> None:
-    entries = journal(settings)
-    assert [entry.epoch for entry in entries] == list(range(1, len(entries) + 1))
-    next_offset = Counter[str]()
-    for entry in entries:
-        for partition, span in entry.partitions.items():
-            assert span.first == next_offset[partition], "a record was skipped or read twice"
-            next_offset[partition] = span.next
-    assert sum(next_offset.values()) == num_events
-    totals = Counter[str]()
-    for entry in entries:
-        totals.update(entry.counts)
-    assert totals["learned"] + totals["dead_letters"] == num_events
-    assert len(read(settings, settings.topics.dead_letters)) == totals["dead_letters"] == num_events // 50
-
-    lists = Counter[int]()
-    seen: set[tuple[int, str]] = set()
-    for record in read(settings, settings.topics.recommendations):
-        assert record.value is not None
-        published = msgspec.json.decode(record.value, type=Recommendation)
-        assert (published.epoch, published.user) not in seen, "a list was published twice"
-        seen.add((published.epoch, published.user))
-        lists[published.epoch] += 1
-    assert lists == {entry.epoch: entry.counts["lists"] for entry in entries if entry.counts["lists"]}
 
 
 def test_a_worker_killed_in_mid_stream_again_and_again_loses_and_repeats_nothing(
@@ -286,7 +188,11 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_open_is_repeated_by_the_nex
 def test_a_signal_while_the_worker_starts_ends_it_cleanly(
     settings: Settings, start: Callable[..., WorkerProcess]
 ) -> None:
-    away = {"kafka.bootstrap_servers": "127.0.0.1:1", "kafka.bootstrap_timeout_ms": 60_000, "log.level": "DEBUG"}
+    away: dict[str, Any] = {
+        "kafka.bootstrap_servers": "127.0.0.1:1",
+        "kafka.bootstrap_timeout_ms": 60_000,
+        "log.level": "DEBUG",
+    }
     worker = start(**away)
     until(lambda: "Unable to connect" in worker.text() or "ECONNREFUSED" in worker.text(), worker)
 
@@ -349,15 +255,12 @@ def test_missing_topics_refuse_the_start_with_the_command_to_type(broker: Any, t
 
 def test_a_broker_that_is_not_there_ends_the_worker_with_its_own_exit_code(broker: Any, tmp_path: Path) -> None:
     settings = kafka_settings(broker)
-    worker = WorkerProcess(
-        settings,
-        tmp_path / "unreachable.log",
-        **{
-            "kafka.bootstrap_servers": "127.0.0.1:1",
-            "kafka.bootstrap_timeout_ms": 500,
-            "worker.broker_deadline_seconds": 2,
-        },
-    )
+    nowhere: dict[str, Any] = {
+        "kafka.bootstrap_servers": "127.0.0.1:1",
+        "kafka.bootstrap_timeout_ms": 500,
+        "worker.broker_deadline_seconds": 2,
+    }
+    worker = WorkerProcess(settings, tmp_path / "unreachable.log", **nowhere)
 
     assert worker.wait() == 7
     assert "bootstrap_servers" in worker.text()
