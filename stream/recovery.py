@@ -26,7 +26,20 @@ from stream.settings import Settings
 from stream.state import WorkerState, environment
 from stream.transport import History
 
-__all__ = ["Beginning", "Kind", "Recovered", "Recovery", "excluded_of", "relearn"]
+__all__ = [
+    "Beginning",
+    "Difference",
+    "JournalBroken",
+    "Kind",
+    "Recovered",
+    "Recovery",
+    "UNKNOWN_CHAIN",
+    "changed_settings",
+    "excluded_of",
+    "is_of_this_life",
+    "journalled",
+    "relearn",
+]
 
 Kind = Literal["newest", "checkpoint", "beginning", "cold"]
 
@@ -51,6 +64,22 @@ class Beginning:
     epoch: int = 0
     accept_difference: bool = False
     """Go on although what was re-learned is not bit for bit what was published from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where what was done again first is not what was done then."""
+
+    epoch: int
+    what: str
+    """In words, as in "its lists"."""
+    expected: str
+    """What was written down, or follows from what was."""
+    found: str
+    """What is there instead, or came out."""
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}: {self.what}: expected {self.expected}, found {self.found}"
 
 
 @dataclass(slots=True)
@@ -192,7 +221,7 @@ class Recovery:
                 if how.kind == "checkpoint" and moment.epoch != how.epoch:
                     continue
                 self._refuse_foreign(name, moment, newest, positions)
-                if newest is not None and not _is_of_this_life(moment, newest):
+                if newest is not None and not is_of_this_life(moment, newest):
                     log_event(logging.INFO, "checkpoint_of_an_earlier_model", checkpoint=name)
                     continue
                 self._refuse_changed(name, moment, newest)
@@ -265,7 +294,7 @@ class Recovery:
         if newest is None or newest.epoch == moment.epoch or not changed:
             return
         if newest.config_hash == self._settings.config_hash():
-            return  # they were changed right after this checkpoint; `_is_of_this_life` has seen to it
+            return  # they were changed right after this checkpoint; `is_of_this_life` has seen to it
         raise RefusedToStart(
             f"settings that decide what is learned have changed ({', '.join(changed)}), and "
             f"{newest.epoch - moment.epoch} batches after checkpoint {name} were learned with the old ones. Start once "
@@ -277,10 +306,7 @@ class Recovery:
         """Return the names of the decisive settings that are different now."""
         if config_hash == self._settings.config_hash():
             return []
-        if settings is None:
-            return ["unknown"]
-        now = self._settings.decisive()
-        return sorted(name for name in {*now, *settings} if now.get(name) != settings.get(name)) or ["unknown"]
+        return list(changed_settings(settings, self._settings)) or ["unknown"]
 
     # Learning again.
 
@@ -302,7 +328,7 @@ class Recovery:
                 self._progress(f"re-learning: at epoch {entry.epoch} of {newest.epoch}")
                 log_event(logging.INFO, "relearning", epoch=entry.epoch, of=newest.epoch, records=base.num_records)
 
-    def _relearn(self, base: Recovered, entry: JournalEntry, publisher: Publisher | None) -> str:
+    def _relearn(self, base: Recovered, entry: JournalEntry, publisher: Publisher | None) -> Difference | None:
         try:
             records = self._history.records(entry)
         except RecordsGone as error:
@@ -318,16 +344,12 @@ class Recovery:
         if base.epoch >= newest.epoch:
             self._expect_link(newest.chain == base.chain, newest.epoch)
             return
-        epoch, chain = base.epoch, base.chain
-        for entry in self._history.entries(base.epoch + 1):
-            if entry.epoch != epoch + 1:
-                raise self._journal_gap(epoch + 1, entry)
-            self._expect_link(chain == UNKNOWN_CHAIN or chained(chain, entry) == entry.chain, entry.epoch)
-            epoch, chain = entry.epoch, entry.chain
-            yield entry
-            if epoch == newest.epoch:
-                return
-        raise self._journal_gap(epoch + 1, None)
+        try:
+            yield from journalled(self._history, base.epoch, base.chain, newest.epoch)
+        except JournalBroken as broken:
+            epoch = broken.difference.epoch
+            self._expect_link(broken.is_gap, epoch)
+            raise self._journal_gap(epoch, broken.found) from broken
 
     def _expect_link(self, is_linked: bool, epoch: int) -> None:
         if not is_linked:
@@ -343,7 +365,7 @@ class Recovery:
             f"{found.epoch if found else 'none'}. The journal must be kept longer than the oldest checkpoint. {_REMEDY}"
         )
 
-    def _differs(self, difference: str, base: Recovered, how: Beginning) -> None:
+    def _differs(self, difference: Difference, base: Recovered, how: Beginning) -> None:
         is_expected = base.state.learner.device != "cpu"
         if not is_expected and not how.accept_difference:
             raise RefusedToStart(
@@ -352,7 +374,8 @@ class Recovery:
                 "millstream verify says where they part. To go on with the model that is nearly the same: "
                 "millstream run --accept-difference"
             )
-        log_event(logging.WARNING, "recovered_model_differs", difference=difference, device=base.state.learner.device)
+        fields = {"difference": str(difference), "device": base.state.learner.device}
+        log_event(logging.WARNING, "recovered_model_differs", **fields)
 
     def _say_other_environment(self, name: str, moment: Moment, state: WorkerState) -> None:
         now = environment(state.learner, self._settings)
@@ -365,7 +388,49 @@ class Recovery:
         return f"checkpoints in {self._settings.checkpoints.url!r}"
 
 
-def _is_of_this_life(moment: Moment, newest: JournalEntry) -> bool:
+def changed_settings(then: Mapping[str, object] | None, settings: Settings) -> dict[str, tuple[object, object]]:
+    """Return the decisive settings that are different now: name to value then and now. None then: none are known."""
+    now = settings.decisive()
+    names = sorted({*now, *then}) if then is not None else []
+    return {name: ((then or {}).get(name), now.get(name)) for name in names if now.get(name) != (then or {}).get(name)}
+
+
+class JournalBroken(RefusedToStart):
+    """An entry of the journal is missing, or is not the one that followed.
+
+    Args:
+        topic: the journal's.
+        difference: which entry, and what is there instead.
+        found: the entry that is there instead; None: there is no further one.
+        is_gap: an entry is missing.
+    """
+
+    def __init__(self, topic: str, difference: Difference, found: JournalEntry | None, *, is_gap: bool) -> None:
+        super().__init__(f"topic {topic}: {difference}")
+        self.difference, self.found, self.is_gap = difference, found, is_gap
+
+
+def journalled(history: History, epoch: int, chain: str, last: int, topic: str = "journal") -> Iterator[JournalEntry]:
+    """Yield the entries after `epoch` up to `last`, each checked to be the next link after `chain`.
+
+    Raises:
+        JournalBroken: one is not.
+    """
+    entries = history.entries(epoch + 1)
+    while epoch < last:
+        entry = next(entries, None)
+        if entry is None or entry.epoch != epoch + 1:
+            there = f"epoch {entry.epoch}" if entry else "none after it"
+            gap = Difference(epoch + 1, "the journal's entry", f"epoch {epoch + 1}", there)
+            raise JournalBroken(topic, gap, entry, is_gap=True)
+        if chain != UNKNOWN_CHAIN and (link := chained(chain, entry)) != entry.chain:
+            what = "the journal's entry does not follow from the one before: the chain"
+            raise JournalBroken(topic, Difference(entry.epoch, what, link, entry.chain), entry, is_gap=False)
+        epoch, chain = entry.epoch, entry.chain
+        yield entry
+
+
+def is_of_this_life(moment: Moment, newest: JournalEntry) -> bool:
     """Return whether the model of `newest` came from this checkpoint: none that a cold start or rebuild left behind."""
     if moment.epoch == newest.epoch:
         return True
@@ -385,26 +450,27 @@ def excluded_of(entry: JournalEntry) -> frozenset[tuple[int, int]]:
 
 def relearn(
     state: WorkerState, entry: JournalEntry, records: list[Record], publisher: Publisher | None
-) -> tuple[str, list[OutRecord]]:
+) -> tuple[Difference | None, list[OutRecord]]:
     """Learn a journalled batch again.
 
     Args:
         publisher: ranks the lists again and compares them; None: spares that time.
 
     Returns:
-        What is different from what the journal says, in words, or an empty text; and the lists.
+        What is different from what the journal says, if anything; and the lists. Of other records nothing is learned.
     """
     found = hex_digits(add_records(0, records))
     if found != entry.records_hash:
-        return f"epoch {entry.epoch}: its {len(records)} records are not those that were learned", []
+        what = f"its {len(records)} records are not those that were learned"
+        return Difference(entry.epoch, what, entry.records_hash, found), []
     decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry))
     state.learn(decoded, encoded)
     if state.applied_hash != entry.applied_hash:
-        return f"epoch {entry.epoch}: other events were learned", []
+        return Difference(entry.epoch, "other events were learned", entry.applied_hash, state.applied_hash), []
     if publisher is None:
-        return "", []
+        return None, []
     top, touched = state.rank(encoded)
     lists = publisher.lists(top, touched, state.encoder.items, entry.epoch, entry.generated_at_ms)
-    if lists_hash(lists) != entry.lists_hash:
-        return f"epoch {entry.epoch}: the model makes other lists", lists
-    return "", lists
+    if (found := lists_hash(lists)) != entry.lists_hash:
+        return Difference(entry.epoch, "the model makes other lists", entry.lists_hash, found), lists
+    return None, lists
