@@ -8,12 +8,13 @@ Everything that leaves (lists, dead letters, the journal record, the offsets) le
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from online_models import StepReport
 from stream.batching import MicroBatcher
+from stream.checkpoints import name_of
 from stream.decode import NOTHING_EXCLUDED, Decoded, Excluded
 from stream.encode import Encoded
 from stream.fingerprint import add_records, chained, hex_digits, lists_hash
@@ -171,8 +172,9 @@ class Pipeline:
         self, records: list[Record], decoded_at_ms: int
     ) -> tuple[Decoded, Encoded, StepReport, Excluded]:
         """Go back to the state before this batch, and learn it without the events that make the loss infinite."""
-        is_first = self.epoch == self.recovered.epoch  # nothing that was committed tells of a cold start yet
-        how = self._beginning if is_first else Beginning()
+        # Until a commit or a checkpoint tells of it, only what was asked for at the start leads to this state.
+        is_told = self.epoch > self.recovered.epoch or self.checkpoint == name_of(self.epoch)
+        how = replace(self._beginning, kind="newest") if is_told else self._beginning
         before = self._recovery.recover(self._newest, self._positions, how).state
         self.state, found = isolate(self._recovery.fresh, before, records, decoded_at_ms)
         return found.decoded, found.encoded, found.step, found.excluded

@@ -126,6 +126,7 @@ class Recovery:
     ) -> None:
         self._settings, self._open_history, self._store = settings, open_history, store
         self._make_state, self._watch, self._progress = make_state, watch, progress
+        self._is_locked = False
         self.damaged: list[str] = []
         """Checkpoints that were passed over because they are damaged."""
 
@@ -141,8 +142,7 @@ class Recovery:
             RefusedToStart: it cannot be rebuilt; the message says why and what to do.
         """
         begun = time.monotonic()
-        if self._store is not None:  # only now: the worker that held it before has been fenced
-            self._store.lock(f"{self._settings.worker.transactional_id} on topic {self._settings.topics.events}")
+        self._lock()  # only now: the worker that held it before has been fenced
         with closing(self._open_history()) as self._history:
             base = self._base(newest, positions, how)
             if newest is not None and how.kind != "cold":
@@ -154,6 +154,12 @@ class Recovery:
     def fresh(self) -> WorkerState:
         """Return an untrained state."""
         return self._make_state()
+
+    def _lock(self) -> None:
+        # Once: a second time we would wait for ourselves, and clear away what our own thread is writing.
+        if self._store is not None and not self._is_locked:
+            self._store.lock(f"{self._settings.worker.transactional_id} on topic {self._settings.topics.events}")
+            self._is_locked = True
 
     # What to start from.
 
@@ -172,24 +178,18 @@ class Recovery:
         return self._from_origin(newest)
 
     def _from_beginning(self, newest: JournalEntry | None) -> Recovered:
-        """Return an untrained state before the first journalled batch whose records are all in the log."""
-        state = self._make_state()
-        if newest is None:
-            return Recovered(state, 0, GENESIS, 0, 0)
-        before: JournalEntry | None = None
-        for entry in self._history.entries(1):
-            try:
-                self._history.records(entry)
-            except RecordsGone:
-                before = entry
-                continue
-            lost = entry.epoch - 1
-            chain = GENESIS if not lost else before.chain if before else UNKNOWN_CHAIN
-            return Recovered(state, lost, chain, lost, lost, num_lost=lost, is_new=True)
-        raise RefusedToStart(
-            f"topic {newest.topic}: no journalled batch is whole in the log any more, so there is nothing to re-learn: "
-            "start with --cold"
-        )
+        """Return an untrained state before the first entry of the journal; see `_begin_after` for what is gone."""
+        first = None if newest is None else next(self._history.entries(1), newest)
+        lost = 0 if first is None else first.epoch - 1
+        chain = UNKNOWN_CHAIN if lost else GENESIS
+        return Recovered(self._make_state(), lost, chain, lost, lost, num_lost=lost, is_new=newest is not None)
+
+    def _begin_after(self, base: Recovered, entry: JournalEntry) -> None:
+        """Begin the rebuilt model's life anew after a batch that is not whole: it is to know all that came since."""
+        if base.num_batches:
+            base.state, base.num_batches, base.num_records = self._make_state(), 0, 0
+        base.epoch = base.origin = base.settings_since = base.num_lost = entry.epoch
+        base.chain = entry.chain
 
     def _from_origin(self, newest: JournalEntry) -> Recovered:
         """Return an untrained state where the model's life began: every batch since will be re-learned."""
@@ -228,7 +228,8 @@ class Recovery:
                 self._progress(f"loading checkpoint {name}")
                 return self._load(name)
             except CheckpointDamaged as error:
-                self.damaged.append(name)
+                if name not in self.damaged:
+                    self.damaged.append(name)
                 log_event(logging.ERROR, "checkpoint_damaged", checkpoint=name, reason=str(error))
             except CheckpointForeign:
                 raise
@@ -244,7 +245,7 @@ class Recovery:
         manifest, saved = self._store.load(name)
         moment, state = manifest.moment, self._make_state()
         changed = self._changed(moment.config_hash, moment.settings)
-        has_other_windows = any(setting.startswith("quality.") for setting in changed)
+        has_other_windows = any(setting.startswith("quality.") or setting == "model.k" for setting in changed)
         try:
             state.load(saved, with_quality=not has_other_windows)
         except StateError as error:
@@ -281,7 +282,8 @@ class Recovery:
                 "Point kafka.bootstrap_servers or checkpoints.url at the right ones; to begin a new life, move the "
                 f"old checkpoints away ({self._where()})"
             )
-        if newest is not None and moment.epoch > newest.epoch:
+        # One that is older than the life of the newest model was left behind by those who have heeded this already.
+        if newest is not None and moment.epoch > newest.epoch and moment.origin >= newest.origin:
             raise RefusedToStart(
                 f"checkpoint {name} knows epoch {moment.epoch}, and the newest one in topic {settings.topics.journal} "
                 f"is {newest.epoch}: the brokers have lost what they had acknowledged, or this is another cluster. "
@@ -290,11 +292,11 @@ class Recovery:
             )
 
     def _refuse_changed(self, name: str, moment: Moment, newest: JournalEntry | None) -> None:
-        changed = self._changed(moment.config_hash, moment.settings)
-        if newest is None or newest.epoch == moment.epoch or not changed:
+        if newest is None or newest.epoch == moment.epoch:
             return
         if newest.config_hash == self._settings.config_hash():
-            return  # they were changed right after this checkpoint; `is_of_this_life` has seen to it
+            return  # also if they were changed right after this checkpoint; `is_of_this_life` has seen to it
+        changed = self._changed(moment.config_hash, moment.settings) or ["back to those of the checkpoint"]
         raise RefusedToStart(
             f"settings that decide what is learned have changed ({', '.join(changed)}), and "
             f"{newest.epoch - moment.epoch} batches after checkpoint {name} were learned with the old ones. Start once "
@@ -315,10 +317,19 @@ class Recovery:
         publisher = Publisher(self._settings, self._settings.topics.max_message_bytes)
         said = time.monotonic()
         for entry in self._entries_after(base, newest):
+            try:
+                records = self._records(entry)
+            except RecordsGone as error:
+                if not is_rebuild:
+                    raise self._overtaken(error, base, entry) from error
+                self._begin_after(base, entry)
+                continue
+            # A rebuilt model is another one than the journal tells of, before and after its own first commit.
+            is_this_model = not is_rebuild and _life(entry) == _life(newest)
             is_last = entry.epoch == newest.epoch
-            difference = self._relearn(base, entry, None if is_rebuild or not is_last else publisher)
-            if difference and not is_rebuild:
-                self._differs(difference, base, how)
+            difference, _ = relearn(base.state, entry, records, publisher if is_this_model and is_last else None)
+            if difference and is_this_model:
+                self._differs(difference, entry, base, how)
             base.epoch, base.chain = entry.epoch, entry.chain
             base.num_batches += 1
             base.num_records += sum(entry.counts.get(name, 0) for name in ("events", "dead_letters"))
@@ -327,17 +338,28 @@ class Recovery:
                 said = time.monotonic()
                 self._progress(f"re-learning: at epoch {entry.epoch} of {newest.epoch}")
                 log_event(logging.INFO, "relearning", epoch=entry.epoch, of=newest.epoch, records=base.num_records)
-
-    def _relearn(self, base: Recovered, entry: JournalEntry, publisher: Publisher | None) -> Difference | None:
-        try:
-            records = self._history.records(entry)
-        except RecordsGone as error:
+        if is_rebuild and not base.num_batches:
             raise RefusedToStart(
-                f"{error}: retention overtook the newest usable checkpoint (epoch {base.epoch - base.num_batches}), "
-                f"and {entry.counts.get('events', 0)} events and what follows cannot be learned again. {_REMEDY}. "
-                "Give the topic a retention longer than checkpoints.interval_seconds and your longest outage"
-            ) from error
-        return relearn(base.state, entry, records, publisher)[0]
+                f"topic {newest.topic}: the newest journalled batch is not whole in the log any more, so there is "
+                "nothing to re-learn: start with --cold"
+            )
+
+    def _records(self, entry: JournalEntry) -> list[Record]:
+        """Return the records of a batch; raises RecordsGone if they are not all there, or others."""
+        records = self._history.records(entry)
+        if hex_digits(add_records(0, records)) != entry.records_hash:
+            raise RecordsGone(
+                f"{entry.topic}: epoch {entry.epoch}: its {len(records)} records are not those that were learned"
+            )
+        return records
+
+    def _overtaken(self, error: RecordsGone, base: Recovered, entry: JournalEntry) -> RefusedToStart:
+        return RefusedToStart(
+            f"{error}: retention overtook the newest usable checkpoint (epoch {base.epoch - base.num_batches}), "
+            f"compaction took records, or the topic was made anew. {entry.counts.get('events', 0)} events and what "
+            f"follows cannot be learned again. {_REMEDY}. "
+            "Give the topic a retention longer than checkpoints.interval_seconds and your longest outage"
+        )
 
     def _entries_after(self, base: Recovered, newest: JournalEntry) -> Iterator[JournalEntry]:
         """Yield the entries after the base, each checked to be the next link of the chain."""
@@ -365,8 +387,9 @@ class Recovery:
             f"{found.epoch if found else 'none'}. The journal must be kept longer than the oldest checkpoint. {_REMEDY}"
         )
 
-    def _differs(self, difference: Difference, base: Recovered, how: Beginning) -> None:
-        is_expected = base.state.learner.device != "cpu"
+    def _differs(self, difference: Difference, entry: JournalEntry, base: Recovered, how: Beginning) -> None:
+        are_same_events = base.state.applied_hash == entry.applied_hash
+        is_expected = base.state.learner.device != "cpu" and are_same_events  # only of numbers, and only on a GPU
         if not is_expected and not how.accept_difference:
             raise RefusedToStart(
                 f"what was re-learned is not what was published: {difference}. The log or the checkpoint changed, the "
@@ -385,7 +408,7 @@ class Recovery:
             log_event(logging.WARNING, "environment_changed", checkpoint=name, **other)
 
     def _where(self) -> str:
-        return f"checkpoints in {self._settings.checkpoints.url!r}"
+        return "checkpoints.url is empty" if self._store is None else f"checkpoints in {self._store.shown!r}"
 
 
 def changed_settings(then: Mapping[str, object] | None, settings: Settings) -> dict[str, tuple[object, object]]:
@@ -432,13 +455,18 @@ def journalled(history: History, epoch: int, chain: str, last: int, topic: str =
 
 def is_of_this_life(moment: Moment, newest: JournalEntry) -> bool:
     """Return whether the model of `newest` came from this checkpoint: none that a cold start or rebuild left behind."""
-    if moment.epoch == newest.epoch:
+    if moment.epoch == newest.epoch and moment.chain == newest.chain:
         return True
     if moment.origin != newest.origin:
         return False
     return moment.epoch == newest.settings_since or (
         moment.config_hash == newest.config_hash and moment.settings_since == newest.settings_since
     )
+
+
+def _life(entry: JournalEntry) -> tuple[int, int, str]:
+    """Return what is the same for all batches that one model learned with one choice of settings."""
+    return entry.origin, entry.settings_since, entry.config_hash
 
 
 def excluded_of(entry: JournalEntry) -> frozenset[tuple[int, int]]:
