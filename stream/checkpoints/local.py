@@ -22,18 +22,21 @@ __all__ = ["LocalBase"]
 
 
 class LocalBase:
-    """The folder that holds the folders of the checkpoints; it is made if it is not there.
+    """The folder that holds the folders of the checkpoints; it is made if it is not there, unless it is only read.
 
     Raises:
-        RefusedToStart: it cannot be made or written to.
+        RefusedToStart: it cannot be made or written to; read-only: it is not there.
     """
 
-    def __init__(self, folder: Path, watch: Watch) -> None:
+    def __init__(self, folder: Path, watch: Watch, *, read_only: bool = False) -> None:
         self.shown = str(folder)
         self._folder = folder
         self._watch = watch
         self._lock: FolderLock | None = None
-        _open(folder)
+        if not read_only:
+            _open(folder)
+        elif not folder.is_dir():
+            raise RefusedToStart(f"checkpoints.url {folder}: expected a folder with checkpoints, found none")
 
     def names(self) -> list[str]:
         """Return the names of the finished checkpoints, in no order."""

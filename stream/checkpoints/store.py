@@ -43,15 +43,16 @@ class CheckpointStore:
         url: a folder (also as `file://…`), or a URL that fsspec knows, as in `s3://bucket/path`.
         keep: how many of the newest are kept, at least 1.
         watch: told of the instants of a write; see `stream.instants`.
+        read_only: a folder is neither made nor tried out by writing to it, so that looking needs no right to write.
 
     Raises:
         ConfigError: the URL's protocol is unknown, or needs a package that is not installed.
-        RefusedToStart: the place cannot be made, read or written to.
+        RefusedToStart: the place cannot be made, read or written to; read-only: it is not there.
     """
 
-    def __init__(self, url: str, keep: int, watch: Watch = unwatched) -> None:
+    def __init__(self, url: str, keep: int, watch: Watch = unwatched, *, read_only: bool = False) -> None:
         assert keep >= 1, f"checkpoints.keep: expected >= 1, got {keep}"
-        self._base = _base(url, watch)
+        self._base = _base(url, watch, read_only=read_only)
         self._keep = keep
         self._watch = watch
 
@@ -155,11 +156,12 @@ class CheckpointStore:
             raise CheckpointUnavailable(f"{self.shown}: {what}: {error}{_advice(error.errno)}") from error
 
 
-def _base(url: str, watch: Watch) -> _Base:
+def _base(url: str, watch: Watch, *, read_only: bool) -> _Base:
     protocol, separator, path = url.partition("://")
     if not separator:
-        return LocalBase(Path(url).expanduser(), watch)
-    return LocalBase(Path(path), watch) if protocol in ("file", "local") else RemoteBase(url, watch)
+        return LocalBase(Path(url).expanduser(), watch, read_only=read_only)
+    is_local = protocol in ("file", "local")
+    return LocalBase(Path(path), watch, read_only=read_only) if is_local else RemoteBase(url, watch)
 
 
 def _save(moment: Moment, state: State, created_at_ms: int, path: Path) -> Manifest:
