@@ -113,8 +113,7 @@ class MemoryTransport:
 
     def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
         """Append the records and the offsets, all or nothing."""
-        if self._identity != self._log.owner:
-            raise FencedError("another worker took over")
+        self._expect_to_be_owner()
         if self._broken:
             raise TransactionInDoubt("an earlier transaction failed: start anew")
         try:
@@ -122,13 +121,21 @@ class MemoryTransport:
             self._watch("records_sent")
             self._watch("records_flushed")
             self._watch("offsets_sent")
+            self._expect_to_be_owner()  # who takes over in the middle of a transaction rolls it back
             for record in records:
                 self._log.topics.setdefault(record.topic, []).append(record)
             self._log.committed.update(offsets)
             self._watch("transaction_committed")
+        except FencedError:
+            self._broken = True
+            raise
         except Exception as error:
             self._broken = True
             raise TransactionInDoubt(f"the transaction failed: {error}") from error
+
+    def _expect_to_be_owner(self) -> None:
+        if self._identity != self._log.owner:
+            raise FencedError("another worker took over")
 
     def lag(self) -> dict[int, int]:
         """Return the records not read yet, per partition."""
