@@ -8,7 +8,19 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from millstream.commands import broker, config, demo, produce, run, simulate, subscribe, topics
+from millstream.commands import (
+    broker,
+    config,
+    demo,
+    inspect,
+    produce,
+    replay,
+    run,
+    simulate,
+    subscribe,
+    topics,
+    verify,
+)
 from stream.errors import EXIT_CODES, MillstreamError
 
 __all__ = ["app", "main"]
@@ -50,6 +62,9 @@ app.add_typer(topics.app, name="topics")
 app.command()(produce.produce)
 app.command()(subscribe.subscribe)
 app.command()(simulate.simulate)
+app.command()(inspect.inspect)
+app.command()(replay.replay)
+app.command()(verify.verify)
 app.command()(config.config)
 
 
