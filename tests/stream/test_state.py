@@ -59,7 +59,7 @@ def learn(state: WorkerState, batches: Sequence[list[Record]]) -> list[tuple[Any
 
 @pytest.mark.parametrize("scorer", ["sequence", "transitions", "popularity", "mf"])
 def test_a_state_saved_in_the_middle_of_a_stream_goes_on_as_if_never_interrupted(scorer: str) -> None:
-    batches = stream(260 if scorer == "transitions" else 30)
+    batches = stream(300 if scorer == "transitions" else 30)
     middle = len(batches) // 2
     never = WorkerState(settings(scorer), range(NUM_PARTITIONS))
     learn(never, batches[:middle])
