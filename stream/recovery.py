@@ -343,6 +343,21 @@ class Recovery:
                 f"topic {newest.topic}: the newest journalled batch is not whole in the log any more, so there is "
                 "nothing to re-learn: start with --cold"
             )
+        if not base.num_batches:
+            self._refuse_other_log(newest)
+
+    def _refuse_other_log(self, newest: JournalEntry) -> None:
+        """Refuse a topic that was made anew and has grown past what was learned: its offsets alone look right."""
+        try:
+            records = self._history.records(newest)
+        except RecordsGone:
+            return
+        is_whole = len(records) >= sum(newest.counts.get(name, 0) for name in ("events", "dead_letters"))
+        if is_whole and hex_digits(add_records(0, records)) != newest.records_hash:  # fewer: compaction took some
+            raise RefusedToStart(
+                f"topic {newest.topic}: other records stand where those of epoch {newest.epoch} were: it was made "
+                f"anew, or this is another cluster. {_REMEDY}"
+            )
 
     def _records(self, entry: JournalEntry) -> list[Record]:
         """Return the records of a batch; raises RecordsGone if they are not all there, or others."""
