@@ -114,7 +114,7 @@ def until(holds: Callable[[], bool], worker: WorkerProcess) -> None:
     while not holds():
         assert worker.process.poll() is None, f"the worker ended early:\n{worker.text()}"
         assert time.monotonic() < deadline, f"not in {DEADLINE_SECONDS} s:\n{worker.text()}"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def num_read(settings: Settings) -> int:

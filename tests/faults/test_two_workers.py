@@ -1,0 +1,65 @@
+"""Two workers with one identity: one survives, and what the other still does changes nothing."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.settings import Settings
+from tests.faults.conftest import Start
+from tests.faults.oracle import assert_as_if_undisturbed
+from tests.faults.probes import killed, stopped
+from tests.workers import DEADLINE_SECONDS, assert_every_event_is_accounted_for_once, num_read, produce, until
+
+pytestmark = pytest.mark.broker
+
+EAGER: dict[str, Any] = {"checkpoints.interval_seconds": 0.2}
+WHEN_ENDING: dict[str, Any] = {"checkpoints.interval_seconds": 86_400}
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return every file of the folder with inode and time of change."""
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*"))}
+
+
+def test_a_frozen_worker_that_was_replaced_ends_fenced_and_does_not_touch_the_checkpoints(
+    settings: Settings, launch: Start, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    produce(settings, 0, 300)
+    zombie = launch(settings, **EAGER)
+    until(lambda: "checkpoint_written" in zombie.text(), zombie)
+    zombie.process.send_signal(signal.SIGSTOP)
+    heir = launch(settings, **WHEN_ENDING)  # waits for the folder's lock, and takes it from the frozen one
+    until(lambda: num_read(settings) == 300, heir)
+    before = contents(folder)
+
+    zombie.process.send_signal(signal.SIGCONT)
+    produce(settings, 300, 350)
+
+    assert zombie.wait() == 5, zombie.text()
+    assert contents(folder) == before
+    until(lambda: num_read(settings) == 350, heir)
+    assert stopped(heir) == 0
+    assert_as_if_undisturbed(settings, folder, 350)
+
+
+def test_of_two_workers_started_at_the_same_moment_one_survives(settings: Settings, launch: Start) -> None:
+    produce(settings, 0, 200)
+    pair = [launch(settings), launch(settings)]
+    deadline, num_events = time.monotonic() + DEADLINE_SECONDS, 200
+    while (codes := [worker.process.poll() for worker in pair]) == [None, None]:
+        assert time.monotonic() < deadline, pair[0].text() + pair[1].text()
+        if num_read(settings) == num_events:  # a fenced one finds out when it commits
+            produce(settings, num_events, num_events + 50)
+            num_events += 50
+        time.sleep(0.1)
+
+    assert set(codes) == {None, 5}
+    survivor = pair[codes.index(None)]
+    until(lambda: num_read(settings) == num_events, survivor)
+    assert survivor.process.poll() is None
+    killed(survivor)
+    assert_every_event_is_accounted_for_once(settings, num_events)
