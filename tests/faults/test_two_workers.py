@@ -15,7 +15,6 @@ from tests.workers import DEADLINE_SECONDS, assert_every_event_is_accounted_for_
 
 pytestmark = pytest.mark.broker
 
-EAGER: dict[str, Any] = {"checkpoints.interval_seconds": 0.2}
 WHEN_ENDING: dict[str, Any] = {"checkpoints.interval_seconds": 86_400}
 
 
@@ -28,22 +27,23 @@ def test_a_frozen_worker_that_was_replaced_ends_fenced_and_does_not_touch_the_ch
     settings: Settings, launch: Start, tmp_path: Path
 ) -> None:
     folder = tmp_path / "checkpoints"
-    produce(settings, 0, 300)
-    zombie = launch(settings, **EAGER)
-    until(lambda: "checkpoint_written" in zombie.text(), zombie)
+    produce(settings, 0, 100)
+    zombie = launch(settings, **{"checkpoints.interval_seconds": 10})
+    until(lambda: num_read(settings) == 100, zombie)
     zombie.process.send_signal(signal.SIGSTOP)
     heir = launch(settings, **WHEN_ENDING)  # waits for the folder's lock, and takes it from the frozen one
-    until(lambda: num_read(settings) == 300, heir)
+    until(lambda: "checkpoint_written" in heir.text(), heir)  # of what it had to re-learn
     before = contents(folder)
 
-    zombie.process.send_signal(signal.SIGCONT)
-    produce(settings, 300, 350)
+    zombie.process.send_signal(signal.SIGCONT)  # idle, and about to write down what it has learned
 
     assert zombie.wait() == 5, zombie.text()
+    assert "has taken over these checkpoints" in zombie.text()
     assert contents(folder) == before
-    until(lambda: num_read(settings) == 350, heir)
+    produce(settings, 100, 150)
+    until(lambda: num_read(settings) == 150, heir)
     assert stopped(heir) == 0
-    assert_as_if_undisturbed(settings, folder, 350)
+    assert_as_if_undisturbed(settings, folder, 150)
 
 
 def test_of_two_workers_started_at_the_same_moment_one_survives(settings: Settings, launch: Start) -> None:
