@@ -56,12 +56,20 @@ class Checkpointing:
             return
         self._offered_epoch = pipeline.epoch
         if recovered.is_new:
+            self._set_newer_aside(self._store, pipeline.epoch)
             manifest = self._store.write(pipeline.moment(), pipeline.state.state(), self._wall_ms())
             pipeline.checkpoint = name_of(manifest.moment.epoch)
         if pipeline.checkpoint is not None:
             self._show(self._store.manifest(pipeline.checkpoint))
         if recovered.num_batches and not recovered.is_new:
             self._offered_epoch, self._due = -1, self._monotonic()
+
+    def _set_newer_aside(self, store: CheckpointStore, epoch: int) -> None:
+        """Leave no checkpoint of epochs that the journal has lost: each later start would be refused for its sake."""
+        for name in store.names():
+            if name > name_of(epoch):
+                store.set_aside(name)
+                log_event(logging.WARNING, "checkpoint_set_aside", checkpoint=name, hint="the journal ends before it")
 
     def after_batch(self, pipeline: Pipeline) -> None:
         """Begin a checkpoint if it is time; take in what became of earlier ones."""

@@ -67,7 +67,7 @@ class Stalled(MillstreamError):
 
 
 class ModelBroken(MillstreamError):
-    """The model holds NaN or infinity: no single event is at fault. An older state is needed."""
+    """The model holds NaN or infinity, and no single event is at fault. A new model is needed."""
 
     exit_code = 9
 
@@ -88,7 +88,7 @@ EXIT_CODES: dict[int, str] = {
     6: "a transaction was in doubt and is rolled back: start again",
     7: "the broker could not be reached",
     8: "a partition stood still while records waited: start again",
-    9: "the model's numbers are no longer finite: go back to an older checkpoint",
+    9: "the model's numbers are no longer finite: a new model is needed, see --cold and --from-beginning",
     10: "verify: log, checkpoints and lists do not agree",
     130: "a second Ctrl-C: left at once, the open transaction is rolled back",
 }

@@ -46,8 +46,8 @@ def isolate(
     """
     if not before.learner.is_finite():
         raise ModelBroken(
-            "the model holds numbers that are not finite, so no event is at fault: go back to an older checkpoint with "
-            "millstream run --from-checkpoint EPOCH (millstream inspect lists them), or start with --cold"
+            "the model holds numbers that are not finite, so no event is at fault. It follows from the log, and an "
+            "older checkpoint would lead here again: start with --cold, or with other settings and --from-beginning"
         )
     trials = _Trials(fresh, before.state(), records, decoded_at_ms)
     excluded: Excluded = frozenset()
@@ -58,10 +58,13 @@ def isolate(
         if len(excluded) == MAX_OFFENDERS:
             raise ModelBroken(
                 f"more than {MAX_OFFENDERS} events of one batch lead to a loss that is not finite: it is the model. "
-                "Start with --from-checkpoint EPOCH or --cold, and with a lower weight of evidence"
+                "Start with --cold, or with other settings and --from-beginning"
             )
         offender = records[trials.shortest_bad_prefix(excluded) - 1]
-        excluded |= {(offender.partition, offender.offset)}
+        place = (offender.partition, offender.offset)
+        if place in excluded:
+            raise ModelBroken("the same batch is finite at one time and not at another: see model.deterministic")
+        excluded |= {place}
 
 
 class _Trials:

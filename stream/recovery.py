@@ -166,7 +166,7 @@ class Recovery:
     def _base(self, newest: JournalEntry | None, positions: Mapping[int, int], how: Beginning) -> Recovered:
         if how.kind == "cold":
             epoch, chain = (newest.epoch, newest.chain) if newest else (0, GENESIS)
-            return Recovered(self._make_state(), epoch, chain, epoch, epoch, is_new=newest is not None)
+            return Recovered(self._make_state(), epoch, chain, epoch, epoch, is_new=self._has_past(newest))
         if how.kind == "beginning":
             return self._from_beginning(newest)
         loaded = self._from_checkpoint(newest, positions, how)
@@ -182,7 +182,10 @@ class Recovery:
         first = None if newest is None else next(self._history.entries(1), newest)
         lost = 0 if first is None else first.epoch - 1
         chain = UNKNOWN_CHAIN if lost else GENESIS
-        return Recovered(self._make_state(), lost, chain, lost, lost, num_lost=lost, is_new=newest is not None)
+        return Recovered(self._make_state(), lost, chain, lost, lost, num_lost=lost, is_new=self._has_past(newest))
+
+    def _has_past(self, newest: JournalEntry | None) -> bool:
+        return newest is not None or (self._store is not None and bool(self._store.names()))
 
     def _begin_after(self, base: Recovered, entry: JournalEntry) -> None:
         """Begin the rebuilt model's life anew after a batch that is not whole: it is to know all that came since."""

@@ -20,6 +20,9 @@ from stream.instants import Watch
 
 __all__ = ["LocalBase"]
 
+SET_ASIDE = "set-aside-"
+"""Begins the name of a folder that is no checkpoint any more, and that nobody but a person deletes."""
+
 
 class LocalBase:
     """The folder that holds the folders of the checkpoints; it is made if it is not there, unless it is only read.
@@ -97,6 +100,17 @@ class LocalBase:
         (self._folder / name).rename(aside)
         _force_to_disk(self._folder)  # else a loss of power could undo the renaming, but not the removing
         shutil.rmtree(aside)
+
+    def set_aside(self, name: str) -> None:
+        """Give a checkpoint a name by which it is none any more, and keep its files.
+
+        Raises:
+            FencedError: another worker took the folder over.
+            OSError: the disk refused.
+        """
+        self._check_lock()
+        (self._folder / name).rename(self._folder / f"{SET_ASIDE}{name}-{secrets.token_hex(4)}")
+        _force_to_disk(self._folder)
 
     def lock(self, owner: str, wait_seconds: float) -> None:
         """Keep other workers out, and remove what a killed one left; see `take_lock`."""

@@ -32,6 +32,7 @@ class _Base(Protocol):
     def local_file(self, name: str, file: str) -> AbstractContextManager[Path]: ...
     def write(self, name: str, save: Callable[[Path], Manifest]) -> Manifest: ...
     def remove(self, name: str) -> None: ...
+    def set_aside(self, name: str) -> None: ...
     def lock(self, owner: str, wait_seconds: float) -> None: ...
     def unlock(self) -> None: ...
 
@@ -122,6 +123,16 @@ class CheckpointStore:
         ):
             check_file(path, facts, where)
             return manifest, read_state(path, manifest.digest, where)
+
+    def set_aside(self, name: str) -> None:
+        """Make a checkpoint none any more; a folder keeps its files under another name, an object store does not.
+
+        Raises:
+            FencedError: another worker took the folder over.
+            CheckpointUnavailable: it could not be done.
+        """
+        with self._io(f"{name} set aside"):
+            self._base.set_aside(name)
 
     def lock(self, owner: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> None:
         """Keep other workers out of a folder and remove what a killed one left; in an object store, do nothing.

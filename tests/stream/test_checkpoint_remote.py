@@ -188,3 +188,12 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ConfigError, match=r"absent:// needs a package .* not installed: pip install absent_package"):
         CheckpointStore("absent://bucket/path", 2)
+
+
+def test_a_checkpoint_that_is_set_aside_is_none_any_more(url: str) -> None:
+    store = CheckpointStore(url, 3)
+    write(store, 1, 2)
+
+    store.set_aside(EPOCH_2)
+
+    assert store.names() == [EPOCH_1]

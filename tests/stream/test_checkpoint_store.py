@@ -244,3 +244,13 @@ def test_a_base_that_is_no_folder_is_refused_with_what_to_do(below: str, tmp_pat
 def test_a_folder_that_nobody_can_write_to_is_refused_with_what_to_do() -> None:
     with pytest.raises(RefusedToStart, match=r"checkpoints\.url /proc/self: expected a folder that can be written to"):
         CheckpointStore("/proc/self", 1)  # not even as root
+
+
+def test_a_checkpoint_that_is_set_aside_is_none_any_more_and_its_files_are_kept(tmp_path: Path) -> None:
+    store = store_at(tmp_path, 1, 2)
+
+    store.set_aside(EPOCH_2)
+
+    assert store.names() == [EPOCH_1]
+    [aside] = tmp_path.glob("set-aside-*")
+    assert sorted(path.name for path in aside.iterdir()) == ["manifest.json", "state.safetensors"]

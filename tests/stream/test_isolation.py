@@ -259,7 +259,7 @@ def test_a_model_that_is_itself_not_finite_is_no_event_s_fault(lives: Lives) -> 
     life = start(lives)
 
     produce(lives, "..x.")
-    with pytest.raises(ModelBroken, match="--from-checkpoint EPOCH") as broken:
+    with pytest.raises(ModelBroken, match="start with --cold") as broken:
         life.run()
 
     assert broken.value.exit_code == 9

@@ -706,18 +706,20 @@ def test_a_checkpoint_newer_than_the_journal_is_refused(lives: Lives) -> None:
     assert "--cold" in message
 
 
+@pytest.mark.parametrize(("how", "origin"), [(FRESH, 3), (REBUILT, 0)])
 def test_the_way_out_that_a_lost_tail_of_the_journal_is_answered_with_is_not_refused_at_the_next_start(
-    lives: Lives,
+    lives: Lives, how: Beginning, origin: int
 ) -> None:
     batches(lives, 5)
     lives.lives[-1].checkpoint()
     lives.rewrite_journal(lives.journal()[:3])
-    lives.start(how=FRESH)
+    lives.start(how=how)
     before = batches(lives, 1)
 
+    assert [path.name[:25] for path in lives.folder.glob("set-aside-*")] == ["set-aside-epoch-000000000"]
     for _ in range(3):  # over the epoch of the old checkpoint
         life = lives.start()
-        assert life.recovered.origin == 3
+        assert life.recovered.origin == origin
         assert same(life.state(), before)
         before = batches(lives, 1)
 
@@ -732,6 +734,18 @@ def test_a_lost_tail_that_held_a_cold_start_is_refused_too(lives: Lives) -> None
     lives.rewrite_journal(lives.journal()[:4])
 
     assert "knows epoch 6" in refusal(lives)
+
+
+def test_a_cold_start_without_a_journal_sets_the_checkpoints_of_another_life_aside(lives: Lives) -> None:
+    batches(lives, 2)
+    lives.lives[-1].checkpoint()
+    lives.log.topics.clear()
+    lives.log.committed.clear()
+
+    lives.start(how=FRESH)
+    before = batches(lives, 1)
+
+    assert same(lives.start().state(), before)
 
 
 def test_checkpoints_without_a_journal_are_refused(lives: Lives) -> None:
