@@ -5,75 +5,32 @@ It only reads. What it says holds for the epochs up to the newest one at its beg
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from hashlib import blake2b
-from itertools import zip_longest
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 
-from online_models import State, digest, flatten
-from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest, name_of
-from stream.errors import RecordsGone, RefusedToStart, VerificationFailed
+from online_models import digest
+from stream.checkpoints import CheckpointDamaged, CheckpointStore
+from stream.errors import RecordsGone, RefusedToStart
 from stream.fingerprint import GENESIS, add_records, hex_digits
-from stream.moment import Moment
 from stream.past import Past, Start
 from stream.publish import Publisher
 from stream.published import Published
-from stream.records import OutRecord, Record
+from stream.records import Record
 from stream.recovery import UNKNOWN_CHAIN, Difference, JournalBroken, journalled, relearn
-from stream.schema import JournalEntry, OffsetRange, Recommendation
+from stream.schema import JournalEntry, OffsetRange
 from stream.settings import Settings
-from stream.state import WorkerState, environment
+from stream.state import WorkerState
 from stream.transport import History
+from stream.verification.checkpoints import Checkpoints
+from stream.verification.lists import Lists
+from stream.verification.report import Parted, Report
 
-__all__ = ["Parted", "Report", "Verification"]
+__all__ = ["Verification"]
 
-SHOWN_CHARS = 300
 OFFSET_ATTEMPTS = 20
 """The group's offsets and the journal become visible a moment apart; a difference that stays is one."""
 OFFSET_PAUSE_SECONDS = 0.25
-
-
-class Parted(VerificationFailed):
-    """What is there is not what the log leads to."""
-
-    def __init__(self, difference: Difference, hint: str = "") -> None:
-        super().__init__(f"log and results part at {difference}{hint}")
-        self.difference = difference
-
-
-@dataclass(slots=True)
-class Report:
-    """What was found equal."""
-
-    start: str
-    """What the learning began from."""
-    first_epoch: int
-    last_epoch: int
-    num_epochs: int = 0
-    """Batches that were learned again and compared."""
-    num_records: int = 0
-    num_checkpoints: int = 0
-    num_lists: int = 0
-    """Lists that were computed again; their hash is that of the journal."""
-    num_lists_there: int = 0
-    """How many of them are still in the topic; each was compared byte for byte."""
-    records_hash: str = hex_digits(0)
-    """Multiset hash of all records of these batches, 16 hex digits."""
-    applied_hash: str = ""
-    digest: str = ""
-    """Of the state after the last epoch, 64 hex digits."""
-    offsets_are_equal: bool = False
-    """The group's committed offsets are the journal's newest positions; False: the group has none."""
-    remarks: list[str] = field(default_factory=list)
-    """What was not compared, and why."""
-
-    def __str__(self) -> str:
-        return (
-            f"equal: {self.num_epochs:,} epochs, {self.num_records:,} records, {self.num_checkpoints:,} checkpoints, "
-            f"{self.num_lists:,} lists"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +104,7 @@ class Verification:
         offsets = self._compare_offsets(newest)
         walk = self._walk(last.epoch)
         end = last.epoch if walk.fault is None else walk.fault.epoch - 1
-        lists = _Lists(self._published, self._settings.topics.recommendations, last.epoch)
+        lists = Lists(self._published, self._settings.topics.recommendations, last.epoch)
         faults = [walk.fault, lists.out_of_order, lists.beyond(self._past.entry(None).epoch)]
         report = self._learn_until_parted(self._starts(walk, first, end), end, lists, faults)
         found = [fault for fault in faults if fault is not None]
@@ -257,7 +214,7 @@ class Verification:
         return ""
 
     def _learn_until_parted(
-        self, starts: list[Start], end: int, lists: "_Lists", faults: list[Difference | None]
+        self, starts: list[Start], end: int, lists: Lists, faults: list[Difference | None]
     ) -> Report | None:
         """Learn from the first start whose records are still there; add what is found to `faults`.
 
@@ -276,7 +233,7 @@ class Verification:
                 raise RefusedToStart(f"there is nothing left to begin from: {error}") from error
         return report
 
-    def _learn_from_any(self, starts: list[Start], end: int, lists: "_Lists") -> Report | None:
+    def _learn_from_any(self, starts: list[Start], end: int, lists: Lists) -> Report | None:
         gone: RecordsGone | CheckpointDamaged | None = None
         for start in starts:
             try:
@@ -290,9 +247,9 @@ class Verification:
 
     # Learning again.
 
-    def _learn(self, start: Start, end: int, lists: "_Lists") -> Report:
+    def _learn(self, start: Start, end: int, lists: Lists) -> Report:
         report = Report(str(start), start.epoch + 1, end)
-        checkpoints = _Checkpoints(self._settings, self._store, self._past.remarks)
+        checkpoints = Checkpoints(self._settings, self._store, self._past.remarks)
         lists.begin()
         state, chain = self._past.load(start)
         before = self._entry_at(start.epoch)
@@ -364,7 +321,7 @@ class Verification:
                 raise Parted(Difference(entry.epoch, what, "no record between two batches", "one"))
         return records
 
-    def _compare(self, state: WorkerState, entry: JournalEntry, records: list[Record], lists: "_Lists") -> int:
+    def _compare(self, state: WorkerState, entry: JournalEntry, records: list[Record], lists: Lists) -> int:
         """Learn a batch, and return how many lists it made; all is as the journal and the topic of the lists say.
 
         Raises:
@@ -411,216 +368,3 @@ def _offset_fault(before: JournalEntry | None, entry: JournalEntry) -> Differenc
             what = f"the journal's offsets of {entry.topic}[{name}]"
             return Difference(entry.epoch, what, f"to go on at {position} or later", f"{first}")
     return None
-
-
-class _Checkpoints:
-    """The checkpoints that are passed on the way."""
-
-    def __init__(self, settings: Settings, store: CheckpointStore | None, remarks: list[str]) -> None:
-        self._settings, self._store, self._remarks = settings, store, remarks
-        self._names = set(store.names()) if store is not None else set()
-        self._is_told: set[str] = set()
-
-    def compare(self, epoch: int, entry: JournalEntry, state: WorkerState) -> int:
-        """Return 1 if there is a checkpoint of `epoch` and of the model of `entry`, which then is equal; otherwise 0.
-
-        Raises:
-            Parted: it is not equal, or not whole.
-        """
-        name = name_of(epoch)
-        if self._store is None or name not in self._names:
-            return 0
-        try:
-            manifest = self._store.manifest(name)
-            if not self._is_of(manifest.moment, entry):
-                return 0
-            saved = self._store.load(name)[1]
-        except CheckpointForeign as error:
-            self._remarks.append(f"checkpoint {name} was not compared: {error}")
-            return 0
-        except CheckpointDamaged as error:
-            if name not in self._store.names():  # removed by the running worker, which keeps only the newest
-                return 0
-            raise Parted(Difference(epoch, f"checkpoint {name}", "a whole one", f"a damaged one ({error})")) from error
-        self._compare_moment(name, manifest.moment, epoch, entry, state)
-        now = state.state()
-        if (expected := digest(now)) != manifest.digest:
-            what = f"checkpoint {name}: {_first_different(now, saved)}: the digest of the state"
-            raise Parted(Difference(epoch, what, expected, manifest.digest), self._environment_hint(manifest, state))
-        return 1
-
-    def _is_of(self, moment: Moment, entry: JournalEntry) -> bool:
-        app = (self._settings.worker.transactional_id, self._settings.topics.events)
-        life = (moment.origin, moment.settings_since, moment.config_hash)
-        return (moment.app, moment.topic) == app and life == (entry.origin, entry.settings_since, entry.config_hash)
-
-    def _compare_moment(self, name: str, moment: Moment, epoch: int, entry: JournalEntry, state: WorkerState) -> None:
-        pairs: list[tuple[str, object, object]] = [("totals", dict(state.totals), moment.totals)]
-        if epoch == entry.epoch:
-            pairs += [("chain", entry.chain, moment.chain), ("positions", entry.positions, moment.positions)]
-        for what, expected, found in pairs:
-            if expected != found:
-                raise Parted(Difference(epoch, f"checkpoint {name}: its {what}", str(expected), str(found)))
-
-    def _environment_hint(self, manifest: Manifest, state: WorkerState) -> str:
-        then, now = manifest.moment.environment, environment(state.learner, self._settings)
-        other = [f"{name} {then.get(name)}, here {now[name]}" for name in now if then.get(name) != now[name]]
-        return f". It was computed with {'; '.join(other)}, which can change the last bits" if other else ""
-
-
-def _first_different(expected: State, found: State) -> str:
-    """Return the path of the first part that is not the same in two states."""
-    ours, theirs = flatten(expected), flatten(found)
-    for path in sorted({*ours, *theirs}):
-        mine, other = ours.get(path), theirs.get(path)
-        if mine is None or other is None or mine.dtype != other.dtype or mine.tobytes() != other.tobytes():
-            return path
-    return "nothing but its manifest"
-
-
-class _Found(NamedTuple):
-    """A list in the topic."""
-
-    digest: bytes
-    partition: int
-    offset: int
-
-
-class _Epoch(msgspec.Struct):
-    epoch: int
-
-
-class _Lists:
-    """The lists that are still in their topic, as hashes.
-
-    Args:
-        published: where they are read from, all of them now and one again when it is shown.
-        topic: how messages call it.
-        last: lists of later epochs are of a worker that goes on.
-
-    Raises:
-        Parted: a record is no list.
-    """
-
-    def __init__(self, published: Published, topic: str, last: int) -> None:
-        self._published, self._topic, self._last = published, topic, last
-        self._found: dict[int, dict[bytes, list[_Found]]] = {}
-        self._newest: dict[bytes, int] = {}
-        self._erased: set[bytes] = set()
-        self.out_of_order: Difference | None = None
-        """A list after a newer one of its user, whom it takes back."""
-        self.num_compared = 0
-        self._made: dict[bytes, int] = {}
-        for record in published.lists():
-            self._take(record)
-
-    @property
-    def num_erased(self) -> int:
-        """Users whose newest record says that they are erased."""
-        return len(self._erased)
-
-    def _take(self, record: Record) -> None:
-        key = record.key or b""
-        if record.value is None:
-            self._erased.add(key)
-            return
-        try:
-            epoch = msgspec.json.decode(record.value, type=_Epoch).epoch
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            what = f"the record {self._topic}[{record.partition}]@{record.offset}"
-            raise Parted(Difference(self._last, what, "a list", f"something else ({error})")) from None
-        self._erased.discard(key)
-        found = _Found(_hashed(record.value), record.partition, record.offset)
-        # Of later epochs only the number counts; of these lists, nothing but whether there is one.
-        if epoch <= self._last:
-            self._found.setdefault(epoch, {}).setdefault(key, []).append(found)
-        if epoch < self._newest.get(key, 0) and epoch <= self._last and self.out_of_order is None:
-            newer = f"none after that of epoch {self._newest[key]}"
-            self.out_of_order = Difference(epoch, self._called(key, found), newer, "one of an older epoch")
-        self._newest[key] = max(epoch, self._newest.get(key, 0))
-
-    def begin(self) -> None:
-        """Forget what was compared so far."""
-        self.num_compared = 0
-        self._made = {}
-
-    def compare(self, epoch: int, made: list[OutRecord]) -> None:
-        """Compare the lists of a batch, made again, with those that are still there.
-
-        Raises:
-            Parted: one was changed, is there twice, or was never made.
-        """
-        there = self._found.get(epoch, {})
-        expected = {record.key or b"": record.value or b"" for record in made}
-        for key, found in there.items():
-            if key not in expected:
-                raise Parted(Difference(epoch, self._called(key, found[0]), "no list of him in this batch", "one"))
-            if len(found) > 1:
-                where = " and ".join(f"[{one.partition}]@{one.offset}" for one in found)
-                raise Parted(Difference(epoch, f"list of user {_text(key)} in {self._topic}", "it once", where))
-            if found[0].digest != _hashed(expected[key]):
-                apart = _told_apart(expected[key], self._value(found[0]))
-                raise Parted(Difference(epoch, self._called(key, found[0]), *apart))
-        self.num_compared += len(there)
-        self._made.update(dict.fromkeys(expected, epoch))
-
-    def missing(self) -> Difference | None:
-        """Return the earliest list that is its user's newest and is not there; only after all were compared."""
-        gone = [
-            (epoch, key)
-            for key, epoch in self._made.items()
-            if self._newest.get(key, 0) < epoch and key not in self._erased
-        ]
-        if not gone:
-            return None
-        epoch, key = min(gone)
-        there = f"none newer than that of epoch {self._newest[key]}" if key in self._newest else "none of him"
-        what = f"list of user {_text(key)} in {self._topic}" + (f" (and {len(gone) - 1} more)" if len(gone) > 1 else "")
-        return Difference(epoch, what, "his newest list", there)
-
-    def beyond(self, newest: int) -> Difference | None:
-        """Return a list of an epoch after the newest of the journal."""
-        late = [(epoch, key) for key, epoch in self._newest.items() if epoch > newest]
-        if not late:
-            return None
-        epoch, key = min(late)
-        what = f"list of user {_text(key)} in {self._topic}"
-        return Difference(epoch, what, f"none, as the journal ends at epoch {newest}", "one")
-
-    def _called(self, key: bytes, found: _Found) -> str:
-        return f"list of user {_text(key)} in {self._topic}[{found.partition}]@{found.offset}"
-
-    def _value(self, found: _Found) -> bytes:
-        for record in self._published.lists():
-            if (record.partition, record.offset) == (found.partition, found.offset):
-                return record.value or b""
-        return b""
-
-
-def _hashed(value: bytes) -> bytes:
-    return blake2b(value, digest_size=16).digest()
-
-
-def _text(key: bytes) -> str:
-    return repr(key.decode("utf-8", "replace"))
-
-
-def _told_apart(expected: bytes, found: bytes) -> tuple[str, str]:
-    """Return what is different in two lists."""
-    try:
-        ours, theirs = (msgspec.json.decode(value, type=Recommendation) for value in (expected, found))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _cut(expected), _cut(found)
-    for place, pair in enumerate(zip_longest(ours.items, theirs.items), 1):
-        if pair[0] != pair[1]:
-            ours_there, theirs_there = (msgspec.json.encode(item).decode() if item else "nothing" for item in pair)
-            return f"at place {place} {ours_there}", theirs_there
-    for name in ("user", "generated_at", "event_ts", "epoch", "model"):
-        if getattr(ours, name) != getattr(theirs, name):
-            return f"{name} {getattr(ours, name)}", str(getattr(theirs, name))
-    return _cut(expected), _cut(found)
-
-
-def _cut(value: bytes) -> str:
-    text = value.decode("utf-8", "replace")
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
