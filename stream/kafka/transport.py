@@ -115,6 +115,9 @@ class KafkaTransport:
                 linger_ms=5,
                 max_request_size=self._settings.topics.max_message_bytes + RECORD_OVERHEAD_BYTES,
             )
+            # A worker that was replaced amid its records would answer the refusal of its old epoch by asking for a new
+            # one, and so end the worker that replaced it, where the brokers let it.
+            producer._transaction_manager._supports_epoch_bump = lambda: False
             producer.init_transactions()
         return producer
 
