@@ -1,0 +1,22 @@
+"""What became of a run."""
+
+from dataclasses import dataclass, field
+
+from benchmarks.chaos.plan import Fault
+
+__all__ = ["Outcome"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a run."""
+
+    seed: int
+    parted: list[str] = field(default_factory=list)
+    """In what it is not as a run that was never interrupted; empty: equal."""
+    planned: list[Fault] = field(default_factory=list)
+    fired: list[Fault] = field(default_factory=list)
+    relearned_batches: int = 0
+    recovery_seconds: float = 0.0
+    """Spent on loading checkpoints and learning batches again, in all workers."""
+    seconds: float = 0.0
