@@ -14,10 +14,12 @@ from online_models import NO_ROW, State, StateError
 from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
 from stream.fingerprint import GENESIS
+from stream.journal import UNKNOWN_CHAIN, journalled
 from stream.moment import Moment
 from stream.publish import Publisher
 from stream.records import OutRecord
-from stream.recovery import UNKNOWN_CHAIN, changed_settings, journalled, relearn
+from stream.recovery import changed_settings
+from stream.relearning import relearn
 from stream.schema import EVENT_TYPES, JournalEntry, RankedItem
 from stream.settings import Settings
 from stream.state import WorkerState, environment

@@ -13,39 +13,26 @@ from typing import Literal
 
 from online_models import StateError
 from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore
-from stream.decode import NOTHING_EXCLUDED
+from stream.difference import Difference
 from stream.errors import RecordsGone, RefusedToStart
-from stream.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash
+from stream.fingerprint import GENESIS, add_records, hex_digits
 from stream.instants import Watch, unwatched
+from stream.journal import UNKNOWN_CHAIN, JournalBroken, journalled
 from stream.logs import log_event
 from stream.moment import Moment
 from stream.publish import Publisher
-from stream.records import OutRecord, Record
+from stream.records import Record
+from stream.relearning import relearn
 from stream.schema import JournalEntry
 from stream.settings import Settings
 from stream.state import WorkerState, environment
 from stream.transport import History
 
-__all__ = [
-    "Beginning",
-    "Difference",
-    "JournalBroken",
-    "Kind",
-    "Recovered",
-    "Recovery",
-    "UNKNOWN_CHAIN",
-    "changed_settings",
-    "excluded_of",
-    "is_of_this_life",
-    "journalled",
-    "relearn",
-]
+__all__ = ["Beginning", "Kind", "Recovered", "Recovery", "changed_settings", "is_of_this_life"]
 
 Kind = Literal["newest", "checkpoint", "beginning", "cold"]
 
 PROGRESS_SECONDS = 5.0
-UNKNOWN_CHAIN = ""
-"""The chain before an entry whose predecessor is no longer in the journal."""
 _REMEDY = (
     "To go on with an untrained model: millstream run --cold. To make a new model of all that is still in the log: "
     "millstream run --from-beginning"
@@ -64,22 +51,6 @@ class Beginning:
     epoch: int = 0
     accept_difference: bool = False
     """Go on although what was re-learned is not bit for bit what was published from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where what was done again first is not what was done then."""
-
-    epoch: int
-    what: str
-    """In words, as in "its lists"."""
-    expected: str
-    """What was written down, or follows from what was."""
-    found: str
-    """What is there instead, or came out."""
-
-    def __str__(self) -> str:
-        return f"epoch {self.epoch}: {self.what}: expected {self.expected}, found {self.found}"
 
 
 @dataclass(slots=True)
@@ -436,41 +407,6 @@ def changed_settings(then: Mapping[str, object] | None, settings: Settings) -> d
     return {name: ((then or {}).get(name), now.get(name)) for name in names if now.get(name) != (then or {}).get(name)}
 
 
-class JournalBroken(RefusedToStart):
-    """An entry of the journal is missing, or is not the one that followed.
-
-    Args:
-        topic: the journal's.
-        difference: which entry, and what is there instead.
-        found: the entry that is there instead; None: there is no further one.
-        is_gap: an entry is missing.
-    """
-
-    def __init__(self, topic: str, difference: Difference, found: JournalEntry | None, *, is_gap: bool) -> None:
-        super().__init__(f"topic {topic}: {difference}")
-        self.difference, self.found, self.is_gap = difference, found, is_gap
-
-
-def journalled(history: History, epoch: int, chain: str, last: int, topic: str = "journal") -> Iterator[JournalEntry]:
-    """Yield the entries after `epoch` up to `last`, each checked to be the next link after `chain`.
-
-    Raises:
-        JournalBroken: one is not.
-    """
-    entries = history.entries(epoch + 1)
-    while epoch < last:
-        entry = next(entries, None)
-        if entry is None or entry.epoch != epoch + 1:
-            there = f"epoch {entry.epoch}" if entry else "none after it"
-            gap = Difference(epoch + 1, "the journal's entry", f"epoch {epoch + 1}", there)
-            raise JournalBroken(topic, gap, entry, is_gap=True)
-        if chain != UNKNOWN_CHAIN and (link := chained(chain, entry)) != entry.chain:
-            what = "the journal's entry does not follow from the one before: the chain"
-            raise JournalBroken(topic, Difference(entry.epoch, what, link, entry.chain), entry, is_gap=False)
-        epoch, chain = entry.epoch, entry.chain
-        yield entry
-
-
 def is_of_this_life(moment: Moment, newest: JournalEntry) -> bool:
     """Return whether the model of `newest` came from this checkpoint: none that a cold start or rebuild left behind."""
     if moment.epoch == newest.epoch and moment.chain == newest.chain:
@@ -485,38 +421,3 @@ def is_of_this_life(moment: Moment, newest: JournalEntry) -> bool:
 def _life(entry: JournalEntry) -> tuple[int, int, str]:
     """Return what is the same for all batches that one model learned with one choice of settings."""
     return entry.origin, entry.settings_since, entry.config_hash
-
-
-def excluded_of(entry: JournalEntry) -> frozenset[tuple[int, int]]:
-    """Return (partition, offset) of the events that this batch left out."""
-    if not entry.excluded:
-        return NOTHING_EXCLUDED
-    return frozenset((int(name), offset) for name, offsets in entry.excluded.items() for offset in offsets)
-
-
-def relearn(
-    state: WorkerState, entry: JournalEntry, records: list[Record], publisher: Publisher | None
-) -> tuple[Difference | None, list[OutRecord]]:
-    """Learn a journalled batch again.
-
-    Args:
-        publisher: ranks the lists again and compares them; None: spares that time.
-
-    Returns:
-        What is different from what the journal says, if anything; and the lists. Of other records nothing is learned.
-    """
-    found = hex_digits(add_records(0, records))
-    if found != entry.records_hash:
-        what = f"its {len(records)} records are not those that were learned"
-        return Difference(entry.epoch, what, entry.records_hash, found), []
-    decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry))
-    state.learn(decoded, encoded)
-    if state.applied_hash != entry.applied_hash:
-        return Difference(entry.epoch, "other events were learned", entry.applied_hash, state.applied_hash), []
-    if publisher is None:
-        return None, []
-    top, touched = state.rank(encoded)
-    lists = publisher.lists(top, touched, state.encoder.items, entry.epoch, entry.generated_at_ms)
-    if (found := lists_hash(lists)) != entry.lists_hash:
-        return Difference(entry.epoch, "the model makes other lists", entry.lists_hash, found), lists
-    return None, lists

@@ -15,7 +15,7 @@ from stream.checkpoints import Manifest
 from stream.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash
 from stream.publish import Publisher
 from stream.records import OutRecord, Record
-from stream.recovery import excluded_of
+from stream.relearning import excluded_of
 from stream.schema import ERROR_PREFIX, JournalEntry
 from stream.settings import Settings
 from stream.state import WorkerState, counts_of

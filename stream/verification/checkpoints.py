@@ -2,8 +2,8 @@
 
 from online_models import State, digest, flatten
 from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest, name_of
+from stream.difference import Difference
 from stream.moment import Moment
-from stream.recovery import Difference
 from stream.schema import JournalEntry
 from stream.settings import Settings
 from stream.state import WorkerState, environment

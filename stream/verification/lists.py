@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from stream.difference import Difference
 from stream.published import Published
 from stream.records import OutRecord, Record
-from stream.recovery import Difference
 from stream.schema import Recommendation
 from stream.verification.report import Parted
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from stream.difference import Difference
 from stream.errors import VerificationFailed
 from stream.fingerprint import hex_digits
-from stream.recovery import Difference
 
 __all__ = ["Parted", "Report"]
 

@@ -11,13 +11,15 @@ import msgspec
 
 from online_models import digest
 from stream.checkpoints import CheckpointDamaged, CheckpointStore
+from stream.difference import Difference
 from stream.errors import RecordsGone, RefusedToStart
 from stream.fingerprint import GENESIS, add_records, hex_digits
+from stream.journal import UNKNOWN_CHAIN, JournalBroken, journalled
 from stream.past import Past, Start
 from stream.publish import Publisher
 from stream.published import Published
 from stream.records import Record
-from stream.recovery import UNKNOWN_CHAIN, Difference, JournalBroken, journalled, relearn
+from stream.relearning import relearn
 from stream.schema import JournalEntry, OffsetRange
 from stream.settings import Settings
 from stream.state import WorkerState

@@ -7,7 +7,7 @@ from online_models import digest
 from stream.checkpoints import CheckpointStore
 from stream.kafka import KafkaHistory
 from stream.publish import Publisher
-from stream.recovery import relearn
+from stream.relearning import relearn
 from stream.settings import Settings
 from stream.state import WorkerState
 from tests.workers import assert_every_event_is_accounted_for_once

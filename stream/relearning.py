@@ -1,0 +1,46 @@
+"""Learning a journalled batch again, and seeing whether it is what it was."""
+
+from stream.decode import NOTHING_EXCLUDED
+from stream.difference import Difference
+from stream.fingerprint import add_records, hex_digits, lists_hash
+from stream.publish import Publisher
+from stream.records import OutRecord, Record
+from stream.schema import JournalEntry
+from stream.state import WorkerState
+
+__all__ = ["excluded_of", "relearn"]
+
+
+def excluded_of(entry: JournalEntry) -> frozenset[tuple[int, int]]:
+    """Return (partition, offset) of the events that this batch left out."""
+    if not entry.excluded:
+        return NOTHING_EXCLUDED
+    return frozenset((int(name), offset) for name, offsets in entry.excluded.items() for offset in offsets)
+
+
+def relearn(
+    state: WorkerState, entry: JournalEntry, records: list[Record], publisher: Publisher | None
+) -> tuple[Difference | None, list[OutRecord]]:
+    """Learn a journalled batch again.
+
+    Args:
+        publisher: ranks the lists again and compares them; None: spares that time.
+
+    Returns:
+        What is different from what the journal says, if anything; and the lists. Of other records nothing is learned.
+    """
+    found = hex_digits(add_records(0, records))
+    if found != entry.records_hash:
+        what = f"its {len(records)} records are not those that were learned"
+        return Difference(entry.epoch, what, entry.records_hash, found), []
+    decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry))
+    state.learn(decoded, encoded)
+    if state.applied_hash != entry.applied_hash:
+        return Difference(entry.epoch, "other events were learned", entry.applied_hash, state.applied_hash), []
+    if publisher is None:
+        return None, []
+    top, touched = state.rank(encoded)
+    lists = publisher.lists(top, touched, state.encoder.items, entry.epoch, entry.generated_at_ms)
+    if (found := lists_hash(lists)) != entry.lists_hash:
+        return Difference(entry.epoch, "the model makes other lists", entry.lists_hash, found), lists
+    return None, lists
