@@ -93,6 +93,7 @@ class Pipeline:
         self._newest = transport.start()
         self._publisher = Publisher(settings, transport.max_record_bytes)
         self._positions = transport.positions()
+        recovery.lock_folder(lambda: transport.commit([], self._positions))  # nothing new, but refused to who is fenced
         self._stages: dict[str, float] = {}
         self.recovered = recovery.recover(self._newest, self._positions, self._beginning)
         """How the state was rebuilt."""

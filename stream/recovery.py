@@ -97,7 +97,6 @@ class Recovery:
     ) -> None:
         self._settings, self._open_history, self._store = settings, open_history, store
         self._make_state, self._watch, self._progress = make_state, watch, progress
-        self._is_locked = False
         self.damaged: list[str] = []
         """Checkpoints that were passed over because they are damaged."""
 
@@ -113,7 +112,6 @@ class Recovery:
             RefusedToStart: it cannot be rebuilt; the message says why and what to do.
         """
         begun = time.monotonic()
-        self._lock()  # only now: the worker that held it before has been fenced
         with closing(self._open_history()) as self._history:
             base = self._base(newest, positions, how)
             if newest is not None and how.kind != "cold":
@@ -122,15 +120,22 @@ class Recovery:
         self._watch("recovered")
         return base
 
+    def lock_folder(self, confirm: Callable[[], None]) -> None:
+        """Keep other workers out of the checkpoints; once, after the worker that held them was fenced.
+
+        Args:
+            confirm: raises when another worker has fenced this one since.
+
+        Raises:
+            RefusedToStart: a worker of another identity holds them.
+        """
+        if self._store is not None:
+            owner = f"{self._settings.worker.transactional_id} on topic {self._settings.topics.events}"
+            self._store.lock(owner, confirm=confirm)
+
     def fresh(self) -> WorkerState:
         """Return an untrained state."""
         return self._make_state()
-
-    def _lock(self) -> None:
-        # Once: a second time we would wait for ourselves, and clear away what our own thread is writing.
-        if self._store is not None and not self._is_locked:
-            self._store.lock(f"{self._settings.worker.transactional_id} on topic {self._settings.topics.events}")
-            self._is_locked = True
 
     # What to start from.
 

@@ -38,8 +38,8 @@ class _Failed(Exception):
 class _ImpatientStore(CheckpointStore):
     """Does not wait for the holder of the folder, who stands still in this very thread."""
 
-    def lock(self, owner: str, wait_seconds: float = 0.0) -> None:
-        super().lock(owner, 0.0)
+    def lock(self, owner: str, wait_seconds: float = 0.0, confirm: Callable[[], None] = lambda: None) -> None:
+        super().lock(owner, 0.0, confirm)
 
 
 class Parts:

@@ -112,10 +112,10 @@ class LocalBase:
         (self._folder / name).rename(self._folder / f"{SET_ASIDE}{name}-{secrets.token_hex(4)}")
         _force_to_disk(self._folder)
 
-    def lock(self, owner: str, wait_seconds: float) -> None:
+    def lock(self, owner: str, wait_seconds: float, confirm: Callable[[], None]) -> None:
         """Keep other workers out, and remove what a killed one left; see `take_lock`."""
         try:
-            self._lock = take_lock(self._folder, owner, wait_seconds)
+            self._lock = take_lock(self._folder, owner, wait_seconds, confirm)
             for path in self._folder.glob(f"{TEMPORARY}*"):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         except OSError as error:

@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -61,13 +62,14 @@ class FolderLock:
             os.close(self._descriptor)
 
 
-def take_lock(folder: Path, owner: str, wait_seconds: float) -> FolderLock:
+def take_lock(folder: Path, owner: str, wait_seconds: float, confirm: Callable[[], None]) -> FolderLock:
     """Return the lock of `folder`.
 
     Args:
         folder: an existing folder.
         owner: transactional id and topic of the worker.
         wait_seconds: how long a holder with the same owner text has to leave before its lock is taken from it.
+        confirm: called before that; raises when it is we who were fenced meanwhile, and the holder is the newer one.
 
     Raises:
         RefusedToStart: a living process of another owner holds it.
@@ -93,6 +95,7 @@ def take_lock(folder: Path, owner: str, wait_seconds: float) -> FolderLock:
         if time.monotonic() >= deadline:
             if holder is None:
                 raise RefusedToStart(f"{path}: held by a process that does not say who it is; find it and end it")
+            confirm()
             return _take_over(path, owner)
         time.sleep(_POLL_SECONDS)
 

@@ -109,7 +109,7 @@ class RemoteBase:
         """Remove a checkpoint: without folders that can be renamed there is no cheaper way to make it none any more."""
         self.remove(name)
 
-    def lock(self, owner: str, wait_seconds: float) -> None:
+    def lock(self, owner: str, wait_seconds: float, confirm: Callable[[], None]) -> None:
         """Do nothing; see above."""
 
     def unlock(self) -> None:

@@ -33,7 +33,7 @@ class _Base(Protocol):
     def write(self, name: str, save: Callable[[Path], Manifest]) -> Manifest: ...
     def remove(self, name: str) -> None: ...
     def set_aside(self, name: str) -> None: ...
-    def lock(self, owner: str, wait_seconds: float) -> None: ...
+    def lock(self, owner: str, wait_seconds: float, confirm: Callable[[], None]) -> None: ...
     def unlock(self) -> None: ...
 
 
@@ -134,18 +134,21 @@ class CheckpointStore:
         with self._io(f"{name} set aside"):
             self._base.set_aside(name)
 
-    def lock(self, owner: str, wait_seconds: float = LOCK_WAIT_SECONDS) -> None:
+    def lock(
+        self, owner: str, wait_seconds: float = LOCK_WAIT_SECONDS, confirm: Callable[[], None] = lambda: None
+    ) -> None:
         """Keep other workers out of a folder and remove what a killed one left; in an object store, do nothing.
 
         Args:
             owner: transactional id and topic of this worker, which has fenced others of that id.
             wait_seconds: how long a holder with the same owner text has to leave. Then the folder is taken from it: it
                 finds out before it next writes, and gets a `FencedError`.
+            confirm: called before it is taken; raises when it was us who were fenced meanwhile.
 
         Raises:
             RefusedToStart: a living process of another owner holds the folder, or it cannot be locked.
         """
-        self._base.lock(owner, wait_seconds)
+        self._base.lock(owner, wait_seconds, confirm)
 
     def unlock(self) -> None:
         """Let other workers in; this one cannot write any more until it locks again."""

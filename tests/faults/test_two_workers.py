@@ -10,7 +10,8 @@ import pytest
 from stream.settings import Settings
 from tests.faults.conftest import Start
 from tests.faults.oracle import assert_as_if_undisturbed
-from tests.faults.probes import killed, stopped
+from tests.faults.probes import stopped
+from tests.faults.proxy import OFFSET_FETCH, Proxy
 from tests.workers import DEADLINE_SECONDS, assert_every_event_is_accounted_for_once, num_read, produce, until
 
 pytestmark = pytest.mark.broker
@@ -46,7 +47,9 @@ def test_a_frozen_worker_that_was_replaced_ends_fenced_and_does_not_touch_the_ch
     assert_as_if_undisturbed(settings, folder, 150)
 
 
-def test_of_two_workers_started_at_the_same_moment_one_survives(settings: Settings, launch: Start) -> None:
+def test_of_two_workers_started_at_the_same_moment_one_survives(
+    settings: Settings, launch: Start, tmp_path: Path
+) -> None:
     produce(settings, 0, 200)
     pair = [launch(settings), launch(settings)]
     deadline, num_events = time.monotonic() + DEADLINE_SECONDS, 200
@@ -60,6 +63,27 @@ def test_of_two_workers_started_at_the_same_moment_one_survives(settings: Settin
     assert set(codes) == {None, 5}
     survivor = pair[codes.index(None)]
     until(lambda: num_read(settings) == num_events, survivor)
-    assert survivor.process.poll() is None
-    killed(survivor)
+    assert stopped(survivor) == 0
     assert_every_event_is_accounted_for_once(settings, num_events)
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", num_events)
+
+
+def test_a_worker_fenced_while_it_started_does_not_keep_the_newer_one_from_writing_checkpoints(
+    settings: Settings, broker: Any, launch: Start, tmp_path: Path
+) -> None:
+    produce(settings, 0, 100)
+    with Proxy(int(broker.bootstrap_servers.rpartition(":")[2])) as proxy:
+        held = proxy.inject(OFFSET_FETCH, "hold")
+        late = launch(settings, **{"kafka.bootstrap_servers": proxy.bootstrap_servers})
+        assert held.came.wait(60)  # it is the owner by now, but has not got as far as the folder
+        newer = launch(settings, **WHEN_ENDING)
+        until(lambda: num_read(settings) == 100, newer)
+
+        held.release()
+        until(lambda: "worker_started" in late.text() or late.process.poll() is not None, newer)
+        produce(settings, 100, 200)
+
+        assert late.wait() == 5, late.text()
+    until(lambda: num_read(settings) == 200, newer)
+    assert stopped(newer) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 200)
