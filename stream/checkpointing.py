@@ -55,14 +55,15 @@ class Checkpointing:
         if self._store is None:
             return
         self._offered_epoch = pipeline.epoch
+        manifest = recovered.manifest
         if recovered.is_new:
             self._set_newer_aside(self._store, pipeline.epoch)
             manifest = self._store.write(pipeline.moment(), pipeline.state.state(), self._wall_ms())
             pipeline.checkpoint = name_of(manifest.moment.epoch)
-        if pipeline.checkpoint is not None:
-            self._show(self._store.manifest(pipeline.checkpoint))
-        if recovered.num_batches and not recovered.is_new:
+        elif recovered.num_batches:
             self._offered_epoch, self._due = -1, self._monotonic()
+        if manifest is not None:
+            self._show(manifest)
 
     def _set_newer_aside(self, store: CheckpointStore, epoch: int) -> None:
         """Leave no checkpoint of epochs that the journal has lost: each later start would be refused for its sake."""

@@ -17,13 +17,14 @@ from stream.batching import MicroBatcher
 from stream.checkpoints import name_of
 from stream.decode import NOTHING_EXCLUDED, Decoded, Excluded
 from stream.encode import Encoded
+from stream.errors import RefusedToStart
 from stream.fingerprint import add_records, chained, hex_digits, lists_hash
 from stream.instants import Watch, unwatched
 from stream.isolation import isolate
 from stream.moment import Moment
 from stream.publish import Publisher
 from stream.records import OutRecord, Record
-from stream.recovery import Beginning, Recovery
+from stream.recovery import Beginning, Recovered, Recovery
 from stream.schema import JournalEntry, OffsetRange
 from stream.settings import Settings
 from stream.state import WorkerState, counts_of, environment
@@ -93,15 +94,26 @@ class Pipeline:
         self._newest = transport.start()
         self._publisher = Publisher(settings, transport.max_record_bytes)
         self._positions = transport.positions()
-        recovery.lock_folder(lambda: transport.commit([], self._positions))  # nothing new, but refused to who is fenced
+        recovery.lock_folder(self._confirm_ownership)
         self._stages: dict[str, float] = {}
-        self.recovered = recovery.recover(self._newest, self._positions, self._beginning)
+        self.recovered = self._recover()
         """How the state was rebuilt."""
         self.state: WorkerState = self.recovered.state
         """Everything learned so far; nobody else may change it."""
         self.epoch, self._chain = self.recovered.epoch, self.recovered.chain
         self.checkpoint = self.recovered.checkpoint
         """Name of the newest checkpoint, as the journal is told."""
+
+    def _recover(self) -> Recovered:
+        try:
+            return self._recovery.recover(self._newest, self._positions, self._beginning)
+        except RefusedToStart:
+            self._confirm_ownership()  # to who was replaced meanwhile, what the newer worker does looks like damage
+            raise
+
+    def _confirm_ownership(self) -> None:
+        """Commit nothing new, which is refused to a worker that was fenced."""
+        self._transport.commit([], self._positions)
 
     def run_once(self) -> BatchReport | None:
         """Carry one micro-batch from the log to the published lists; None when no record came in time.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from online_models import StateError
-from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore
+from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest, name_of
 from stream.difference import Difference
 from stream.errors import RecordsGone, RefusedToStart
 from stream.fingerprint import GENESIS, add_records, hex_digits
@@ -62,8 +62,8 @@ class Recovered:
     chain: str
     origin: int
     settings_since: int
-    checkpoint: str | None = None
-    """Name of the checkpoint that it was made from."""
+    manifest: Manifest | None = None
+    """Of the checkpoint that it was made from."""
     num_batches: int = 0
     """Batches that were re-learned after it."""
     num_records: int = 0
@@ -72,6 +72,11 @@ class Recovered:
     is_new: bool = False
     """The log and the checkpoints do not lead here by themselves: it has to be written down before the next commit."""
     seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Name of the checkpoint that it was made from."""
+        return None if self.manifest is None else name_of(self.manifest.moment.epoch)
 
 
 class Recovery:
@@ -236,7 +241,7 @@ class Recovery:
             log_event(logging.WARNING, "settings_changed", settings=", ".join(changed), since_epoch=moment.epoch)
         self._say_other_environment(name, moment, state)
         since = moment.epoch if changed else moment.settings_since
-        return Recovered(state, moment.epoch, moment.chain, moment.origin, since, checkpoint=name)
+        return Recovered(state, moment.epoch, moment.chain, moment.origin, since, manifest)
 
     def _refuse_foreign(
         self, name: str, moment: Moment, newest: JournalEntry | None, positions: Mapping[int, int]

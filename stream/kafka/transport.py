@@ -86,7 +86,11 @@ class KafkaTransport:
         entry = None if newest is None else read_entry(newest)
         with connecting(self._kafka):
             self._consumer.assign(self._partitions)
-            begin = start_offsets(self._consumer, self._partitions, entry, self._settings)
+            try:
+                begin = start_offsets(self._consumer, self._partitions, entry, self._settings)
+            except RefusedToStart:
+                self._expect_ownership()
+                raise
             for partition, offset in begin.offsets.items():
                 self._consumer.seek(partition, offset)
         now = time.monotonic()
@@ -96,6 +100,14 @@ class KafkaTransport:
         if not begin.is_committed:  # or a restart before the first batch would choose its beginning anew
             self.commit([], self.positions())
         return entry
+
+    def _expect_ownership(self) -> None:
+        """Commit the group's offsets as they are: refused to a worker that was replaced while it read two things."""
+        committed = {
+            p.partition: offset for p in self._partitions if (offset := self._consumer.committed(p)) is not None
+        }
+        if committed:
+            self.commit([], committed)
 
     def _is_ours(self, record: Record) -> bool:
         return read_entry(record).topic == self._settings.topics.events
