@@ -10,7 +10,7 @@ from online_models.config import (
     SequenceConfig,
     TransitionsConfig,
 )
-from online_models.device import DEVICES, limit_cpu_threads, resolve_device
+from online_models.device import DEVICES, cpu_facts, limit_cpu_threads, resolve_device
 from online_models.errors import CapacityError, ConfigError, ShapeError, StateError
 from online_models.evaluation import hit_rate, ndcg, reciprocal_rank
 from online_models.index import IdIndex, PartitionedIndex
@@ -43,6 +43,7 @@ __all__ = [
     "StepReport",
     "TopK",
     "TransitionsConfig",
+    "cpu_facts",
     "digest",
     "exact_topk",
     "flatten",

@@ -6,7 +6,7 @@ import torch
 
 from online_models.errors import ConfigError
 
-__all__ = ["DEVICES", "limit_cpu_threads", "resolve_device"]
+__all__ = ["DEVICES", "cpu_facts", "limit_cpu_threads", "resolve_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
 _CUBLAS_WORKSPACE = ":4096:8"
@@ -43,3 +43,8 @@ def limit_cpu_threads(num_threads: int) -> None:
     """Let tensor operations on the CPU use this many threads, in all of the process; 0 leaves torch's own choice."""
     if num_threads:
         torch.set_num_threads(num_threads)
+
+
+def cpu_facts() -> dict[str, str]:
+    """Return what the last bits of a sum on the CPU depend on: the number of threads, and the vector instructions."""
+    return {"cpu_threads": str(torch.get_num_threads()), "cpu": torch.backends.cpu.get_cpu_capability()}

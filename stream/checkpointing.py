@@ -57,9 +57,9 @@ class Checkpointing:
         self._offered_epoch = pipeline.epoch
         manifest = recovered.manifest
         if recovered.is_new:
-            self._set_newer_aside(self._store, pipeline.epoch)
             manifest = self._store.write(pipeline.moment(), pipeline.state.state(), self._wall_ms())
             pipeline.checkpoint = name_of(manifest.moment.epoch)
+            self._set_newer_aside(self._store, pipeline.epoch)  # not before: until then they refuse a plain start
         elif recovered.num_batches:
             self._offered_epoch, self._due = -1, self._monotonic()
         if manifest is not None:
@@ -133,7 +133,9 @@ class Checkpointing:
         """Write the state as it is now, so that the next start has nothing to re-learn; used at a clean end only."""
         if self._writer is None:
             return
-        self._writer.wait(FINISH_SECONDS)
+        if not self._writer.wait(FINISH_SECONDS):
+            log_event(logging.ERROR, "checkpoint_unfinished", hint="the disk does not answer; a restart re-learns more")
+            return
         self._take_in(pipeline)
         if pipeline.epoch > max(0, self._offered_epoch):
             self._offer(pipeline)

@@ -36,9 +36,11 @@ class Health:
         self._progress: dict[int, tuple[int, float]] = {}
 
     def starting(self, phase: str) -> None:
-        """The worker is not ready yet, and this is what it does."""
+        """The worker is not ready, or not any more, and this is what it does; it lives."""
         with self._lock:
             self._phase = phase
+            self._beat = self._clock()
+            self._progress.clear()  # what stood still meanwhile stood still for that
 
     def started(self) -> None:
         """The worker owns its partitions and begins to read."""

@@ -31,7 +31,11 @@ class Isolated:
 
 
 def isolate(
-    fresh: Callable[[], WorkerState], before: WorkerState, records: list[Record], decoded_at_ms: int
+    fresh: Callable[[], WorkerState],
+    before: WorkerState,
+    records: list[Record],
+    decoded_at_ms: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[WorkerState, Isolated]:
     """Return the state after the batch without its offenders, and what was learned.
 
@@ -40,6 +44,7 @@ def isolate(
         before: the state before the batch.
         records: of the batch, in order.
         decoded_at_ms: the clock that the batch was decoded by.
+        progress: told at every trial, in words.
 
     Raises:
         ModelBroken: the state before the batch is not finite, or too many events offend.
@@ -49,7 +54,7 @@ def isolate(
             "the model holds numbers that are not finite, so no event is at fault. It follows from the log, and an "
             "older checkpoint would lead here again: start with --cold, or with other settings and --from-beginning"
         )
-    trials = _Trials(fresh, before.state(), records, decoded_at_ms)
+    trials = _Trials(fresh, before.state(), records, decoded_at_ms, progress)
     excluded: Excluded = frozenset()
     while True:
         state, isolated = trials.learn(len(records), excluded)
@@ -71,11 +76,18 @@ class _Trials:
     """Learns prefixes of one batch, each from the same state."""
 
     def __init__(
-        self, fresh: Callable[[], WorkerState], saved: State, records: list[Record], decoded_at_ms: int
+        self,
+        fresh: Callable[[], WorkerState],
+        saved: State,
+        records: list[Record],
+        decoded_at_ms: int,
+        progress: Callable[[str], None],
     ) -> None:
         self._fresh, self._saved, self._records, self._at_ms = fresh, saved, records, decoded_at_ms
+        self._progress = progress
 
     def learn(self, num_records: int, excluded: Excluded) -> tuple[WorkerState, Isolated]:
+        self._progress(f"isolating events that make the loss infinite: trying {num_records} of {len(self._records)}")
         state = self._fresh()
         state.load(self._saved)
         decoded, encoded = state.read(self._records[:num_records], self._at_ms, excluded)

@@ -308,7 +308,7 @@ def moment_of(rebuilt: Rebuilt, settings: Settings) -> Moment:
         settings_since=entry.settings_since,
         config_hash=settings.config_hash(),
         settings=settings.decisive(),
-        environment=environment(rebuilt.state.learner, settings),
+        environment=environment(rebuilt.state.learner),
         totals=dict(rebuilt.state.totals),
     )
 

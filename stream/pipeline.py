@@ -96,7 +96,7 @@ class Pipeline:
         self._positions = transport.positions()
         recovery.lock_folder(self._confirm_ownership)
         self._stages: dict[str, float] = {}
-        self.recovered = self._recover()
+        self.recovered = self._recover(self._beginning)
         """How the state was rebuilt."""
         self.state: WorkerState = self.recovered.state
         """Everything learned so far; nobody else may change it."""
@@ -104,9 +104,9 @@ class Pipeline:
         self.checkpoint = self.recovered.checkpoint
         """Name of the newest checkpoint, as the journal is told."""
 
-    def _recover(self) -> Recovered:
+    def _recover(self, how: Beginning) -> Recovered:
         try:
-            return self._recovery.recover(self._newest, self._positions, self._beginning)
+            return self._recovery.recover(self._newest, self._positions, how)
         except RefusedToStart:
             self._confirm_ownership()  # to who was replaced meanwhile, what the newer worker does looks like damage
             raise
@@ -168,7 +168,7 @@ class Pipeline:
             settings_since=recovered.settings_since,
             config_hash=settings.config_hash(),
             settings=settings.decisive(),
-            environment=environment(self.state.learner, settings),
+            environment=environment(self.state.learner),
             totals=dict(self.state.totals),
         )
 
@@ -188,8 +188,9 @@ class Pipeline:
         # Until a commit or a checkpoint tells of it, only what was asked for at the start leads to this state.
         is_told = self.epoch > self.recovered.epoch or self.checkpoint == name_of(self.epoch)
         how = replace(self._beginning, kind="newest") if is_told else self._beginning
-        before = self._recovery.recover(self._newest, self._positions, how).state
-        self.state, found = isolate(self._recovery.fresh, before, records, decoded_at_ms)
+        before, recovery = self._recover(how).state, self._recovery
+        self.state, found = isolate(recovery.fresh, before, records, decoded_at_ms, recovery.progress)
+        recovery.progress("the isolation is over")
         return found.decoded, found.encoded, found.step, found.excluded
 
     def _entry(

@@ -101,7 +101,7 @@ class Recovery:
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings, self._open_history, self._store = settings, open_history, store
-        self._make_state, self._watch, self._progress = make_state, watch, progress
+        self._make_state, self._watch, self.progress = make_state, watch, progress
         self.damaged: list[str] = []
         """Checkpoints that were passed over because they are damaged."""
 
@@ -117,6 +117,7 @@ class Recovery:
             RefusedToStart: it cannot be rebuilt; the message says why and what to do.
         """
         begun = time.monotonic()
+        self._refuse_others(newest)
         with closing(self._open_history()) as self._history:
             base = self._base(newest, positions, how)
             if newest is not None and how.kind != "cold":
@@ -177,12 +178,15 @@ class Recovery:
 
     def _from_origin(self, newest: JournalEntry) -> Recovered:
         """Return an untrained state where the model's life began: every batch since will be re-learned."""
-        names = self._changed(newest.config_hash, None)
-        if newest.settings_since != newest.origin or names:
+        has_changed = newest.settings_since != newest.origin
+        if has_changed or self._changed(newest.config_hash, None):
+            way_back = (
+                "" if has_changed else "Start with the settings of before and stop with SIGTERM, then change them. "
+            )
             raise RefusedToStart(
                 f"there is no usable checkpoint, and the journal alone does not tell how the model of epoch "
                 f"{newest.epoch} came to be: the settings that decide what is learned have changed. "
-                f"{self._where()}. {_REMEDY}"
+                f"{self._where()}. {way_back}{_REMEDY}"
             )
         chain = GENESIS
         if newest.origin:
@@ -200,23 +204,21 @@ class Recovery:
                 raise RefusedToStart("--from-checkpoint: checkpoints.url is empty, so there are none")
             return None
         for name in self._store.names():
+            if how.kind == "checkpoint" and name != name_of(how.epoch):
+                continue
             try:
                 moment = self._store.manifest(name).moment
-                if how.kind == "checkpoint" and moment.epoch != how.epoch:
-                    continue
                 self._refuse_foreign(name, moment, newest, positions)
                 if newest is not None and not is_of_this_life(moment, newest):
                     log_event(logging.INFO, "checkpoint_of_an_earlier_model", checkpoint=name)
                     continue
                 self._refuse_changed(name, moment, newest)
-                self._progress(f"loading checkpoint {name}")
+                self.progress(f"loading checkpoint {name}")
                 return self._load(name)
             except CheckpointDamaged as error:
                 if name not in self.damaged:
                     self.damaged.append(name)
                 log_event(logging.ERROR, "checkpoint_damaged", checkpoint=name, reason=str(error))
-            except CheckpointForeign:
-                raise
         if how.kind == "checkpoint":
             raise RefusedToStart(
                 f"--from-checkpoint {how.epoch}: {self._where()} holds none of that epoch that can be used, but "
@@ -243,16 +245,29 @@ class Recovery:
         since = moment.epoch if changed else moment.settings_since
         return Recovered(state, moment.epoch, moment.chain, moment.origin, since, manifest)
 
+    def _refuse_others(self, newest: JournalEntry | None) -> None:
+        """Refuse a folder with checkpoints of another worker, before anything in it is written or removed."""
+        settings = self._settings
+        ours = {(settings.worker.transactional_id, settings.topics.events)}
+        if newest is not None and settings.worker.resume_from == "journal":
+            ours.add((newest.app, newest.topic))  # the worker was renamed, and somebody has said so
+        for name in self._store.names() if self._store is not None else ():
+            try:
+                moment = self._store.manifest(name).moment  # type: ignore[union-attr]
+            except (CheckpointDamaged, CheckpointForeign):
+                continue
+            if (moment.app, moment.topic) not in ours:
+                raise RefusedToStart(
+                    f"checkpoint {name} in {self._where()} is of worker {moment.app} on topic {moment.topic}, this is "
+                    f"worker {settings.worker.transactional_id} on {settings.topics.events}: give each a folder of its "
+                    "own (checkpoints.url). Was the worker renamed? Then start once with "
+                    "--set worker.resume_from=journal"
+                )
+
     def _refuse_foreign(
         self, name: str, moment: Moment, newest: JournalEntry | None, positions: Mapping[int, int]
     ) -> None:
         settings = self._settings
-        if (moment.app, moment.topic) != (settings.worker.transactional_id, settings.topics.events):
-            raise RefusedToStart(
-                f"checkpoint {name} is of worker {moment.app} on topic {moment.topic}, this is worker "
-                f"{settings.worker.transactional_id} on {settings.topics.events}: give each a folder of its own "
-                "(checkpoints.url)"
-            )
         partitions = {str(partition) for partition in positions}
         if set(moment.positions) != partitions:
             raise RefusedToStart(
@@ -320,7 +335,7 @@ class Recovery:
             self._watch("batch_relearned")
             if time.monotonic() - said >= PROGRESS_SECONDS:
                 said = time.monotonic()
-                self._progress(f"re-learning: at epoch {entry.epoch} of {newest.epoch}")
+                self.progress(f"re-learning: at epoch {entry.epoch} of {newest.epoch}")
                 log_event(logging.INFO, "relearning", epoch=entry.epoch, of=newest.epoch, records=base.num_records)
         if is_rebuild and not base.num_batches:
             raise RefusedToStart(
@@ -400,7 +415,7 @@ class Recovery:
         log_event(logging.WARNING, "recovered_model_differs", **fields)
 
     def _say_other_environment(self, name: str, moment: Moment, state: WorkerState) -> None:
-        now = environment(state.learner, self._settings)
+        now = environment(state.learner)
         other = {key: f"{moment.environment.get(key)} -> {value}" for key, value in now.items()}
         other = {key: change for key, change in other.items() if moment.environment.get(key) != now[key]}
         if other:

@@ -13,7 +13,16 @@ from importlib.metadata import version
 import numpy as np
 
 from online_models import ConfigError as ModelConfigError
-from online_models import LearnerConfig, OnlineLearner, State, StateError, StepReport, TopK, limit_cpu_threads
+from online_models import (
+    LearnerConfig,
+    OnlineLearner,
+    State,
+    StateError,
+    StepReport,
+    TopK,
+    cpu_facts,
+    limit_cpu_threads,
+)
 from stream.decode import NOTHING_EXCLUDED, Decoded, Decoder, Excluded
 from stream.encode import Encoded, Encoder, TouchedUsers
 from stream.errors import ConfigError
@@ -44,11 +53,10 @@ def make_learner(settings: Settings) -> OnlineLearner:
         raise ConfigError(f"model: {error}") from error
 
 
-def environment(learner: OnlineLearner, settings: Settings) -> dict[str, str]:
+def environment(learner: OnlineLearner) -> dict[str, str]:
     """Return what the last bits of a float can depend on besides the settings: versions, device, threads."""
     names = ("millstream", "torch", "numpy", "river")
-    threads = str(settings.model.cpu_threads)
-    machine = {"device": learner.device, "cpu_threads": threads, "machine": platform.machine()}
+    machine = {"device": learner.device, "machine": platform.machine()} | cpu_facts()
     return {name: version(name) for name in names} | machine
 
 

@@ -145,6 +145,15 @@ class Worker:
             device=pipeline.state.learner.device,
             metrics=f"http://{settings.metrics.host}:{self._server.port}/metrics",
         )
+        if recovered.num_lost:
+            log_event(
+                logging.WARNING,
+                "model_knows_a_part",
+                lost_batches=recovered.num_lost,
+                since_epoch=recovered.origin,
+                hint="a batch that is not whole in the log any more ends what can be rebuilt: the new model has "
+                "learned only what came after it",
+            )
         if recovered.epoch and recovered.origin == recovered.epoch:
             log_event(
                 logging.WARNING,

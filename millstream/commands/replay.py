@@ -87,7 +87,8 @@ def replay(
 
 
 def _refuse_own_checkpoints(out: Path | None, settings: Settings) -> None:
-    if out is not None and settings.checkpoints.url and out.resolve() == Path(settings.checkpoints.url).resolve():
+    url = settings.checkpoints.url.removeprefix("file://").removeprefix("local://")
+    if out is not None and url and out.expanduser().resolve() == Path(url).expanduser().resolve():
         raise ConfigError(f"--out {out}: expected a folder of its own, got the worker's (checkpoints.url)")
 
 

@@ -18,7 +18,7 @@ FromBeginningOption = Annotated[
     bool,
     typer.Option(
         "--from-beginning",
-        help="Make a new model: re-learn all journalled batches that are still in the log, with the settings of now. "
+        help="Make a new model: re-learn the journalled batches that are whole in the log, with the settings of now. "
         "Nothing is published meanwhile; lists stay as they are until their user's next event.",
         rich_help_panel=_PANEL,
     ),

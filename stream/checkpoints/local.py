@@ -116,10 +116,11 @@ class LocalBase:
         """Keep other workers out, and remove what a killed one left; see `take_lock`."""
         try:
             self._lock = take_lock(self._folder, owner, wait_seconds, confirm)
-            for path in self._folder.glob(f"{TEMPORARY}*"):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         except OSError as error:
             raise RefusedToStart(f"{self.shown}: the folder could not be locked: {error}. {_ADVICE}") from error
+        for path in self._folder.glob(f"{TEMPORARY}*"):
+            with suppress(OSError):  # rubbish that cannot be removed is in nobody's way
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def unlock(self) -> None:
         """Let other workers in, if this one kept them out."""

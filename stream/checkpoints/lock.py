@@ -76,7 +76,7 @@ def take_lock(folder: Path, owner: str, wait_seconds: float, confirm: Callable[[
         OSError: the lock file cannot be made or locked.
     """
     path = folder / LOCK
-    held, deadline = -1, 0.0
+    held, confirmed, deadline = -1, -1, 0.0
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         is_free = _try_flock(descriptor)
@@ -95,7 +95,10 @@ def take_lock(folder: Path, owner: str, wait_seconds: float, confirm: Callable[[
         if time.monotonic() >= deadline:
             if holder is None:
                 raise RefusedToStart(f"{path}: held by a process that does not say who it is; find it and end it")
-            confirm()
+            if confirmed != inode:  # then look again: whoever came while we asked is newer than we are
+                confirm()
+                confirmed = inode
+                continue
             return _take_over(path, owner)
         time.sleep(_POLL_SECONDS)
 

@@ -155,11 +155,19 @@ class CheckpointStore:
         self._base.unlock()
 
     def _prune(self, written: str) -> None:
-        """Keep `written` and the newest others, by name only: which of them are damaged is not known here."""
-        others = [name for name in self.names() if name != written]
-        for name in reversed(others[self._keep - 1 :]):
-            with self._io(f"{name}, no longer kept, could not be removed"):
-                self._base.remove(name)
+        """Keep `written` and the newest before it, by name only: which of them are damaged is not known here.
+
+        What is newer is of a worker that has replaced this one, or of epochs that were lost: not ours to remove.
+        """
+        failed: CheckpointUnavailable | None = None
+        for name in [name for name in self.names() if name < written][self._keep - 1 :]:
+            try:
+                with self._io(f"{name}, no longer kept, could not be removed"):
+                    self._base.remove(name)
+            except CheckpointUnavailable as error:  # one that cannot be removed does not keep the others
+                failed = failed or error
+        if failed is not None:
+            raise failed
         self._watch("checkpoint_pruned")
 
     @contextmanager

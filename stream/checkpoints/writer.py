@@ -131,7 +131,7 @@ class CheckpointWriter:
         start = self._clock()
         try:
             manifest = self._store.write(moment, state, self._wall_ms())
-        except Exception as error:  # whatever it is, the stream goes on without this checkpoint
+        except BaseException as error:  # whatever it is, the stream goes on without this checkpoint
             return Failed(
                 epoch=moment.epoch,
                 reason=f"{type(error).__name__}: {error}",

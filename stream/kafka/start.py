@@ -1,11 +1,13 @@
 """Where a worker begins to read: at the committed offsets, once group and journal agree on them."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import TopicPartition
 
 from stream.errors import RefusedToStart
+from stream.logs import log_event
 from stream.schema import JournalEntry
 from stream.settings import Settings
 
@@ -64,6 +66,10 @@ def _refuse_two_applications(entry: JournalEntry | None, settings: Settings) -> 
 
 def _trusted(by_group: Offsets, by_journal: Offsets, settings: Settings) -> Offsets:
     trusted = settings.worker.resume_from
+    if trusted != "agreement" and by_group != by_journal and by_group and by_journal:
+        offsets = {"group": by_group, "journal": by_journal}
+        shown = {name: str({p.partition: offset for p, offset in found.items()}) for name, found in offsets.items()}
+        log_event(logging.WARNING, "offsets_disagree", trusted=trusted, **shown)
     if trusted == "group" or not by_journal:
         return by_group
     if trusted == "journal" or not by_group:  # a group's offsets expire when it was away for a week

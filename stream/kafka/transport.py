@@ -5,6 +5,7 @@ The guards around the client's traps are listed in docs/decisions/0002; each is 
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
@@ -281,7 +282,9 @@ class KafkaTransport:
 
     def close(self) -> None:
         """Disconnect; an open transaction is rolled back."""
-        if self._producer is not None:
-            self._producer.close(timeout=0 if self._broken else 5)
-        self._consumer.close(autocommit=False, timeout_ms=2_000)
+        with suppress(errors.KafkaError):  # what could not be flushed is rolled back, and why we leave matters more
+            if self._producer is not None:
+                self._producer.close(timeout=0 if self._broken else 5)
+        with suppress(errors.KafkaError):
+            self._consumer.close(autocommit=False, timeout_ms=2_000)
         self._deadline.stop()

@@ -62,7 +62,7 @@ class Checkpoints:
                 raise Parted(Difference(epoch, f"checkpoint {name}: its {what}", str(expected), str(found)))
 
     def _environment_hint(self, manifest: Manifest, state: WorkerState) -> str:
-        then, now = manifest.moment.environment, environment(state.learner, self._settings)
+        then, now = manifest.moment.environment, environment(state.learner)
         other = [f"{name} {then.get(name)}, here {now[name]}" for name in now if then.get(name) != now[name]]
         return f". It was computed with {'; '.join(other)}, which can change the last bits" if other else ""
 

@@ -68,3 +68,17 @@ def test_brokers_that_are_away_make_it_unready_but_not_dead() -> None:
 
     assert health.live().ok
     assert health.ready().reason == "the brokers have not answered for 120 s"
+
+
+def test_a_long_way_back_to_a_state_is_neither_a_hanging_loop_nor_a_partition_that_stands_still() -> None:
+    clock = ManualClock()
+    health = Health(60.0, clock)
+    health.started()
+    health.beat({0: 5}, {0: 10})
+    for _ in range(3):
+        clock.advance(50.0)
+        health.starting("isolating")
+        assert health.live().ok
+
+    health.beat({0: 5}, {0: 10})
+    assert health.live().ok

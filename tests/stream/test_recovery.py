@@ -748,6 +748,37 @@ def test_a_cold_start_without_a_journal_sets_the_checkpoints_of_another_life_asi
     assert same(lives.start().state(), before)
 
 
+@pytest.mark.parametrize("how", [Beginning(), FRESH, REBUILT])
+def test_checkpoints_of_another_worker_are_refused_and_left_alone_however_a_start_is_asked_for(
+    lives: Lives, how: Beginning
+) -> None:
+    batches(lives, 2)
+    lives.lives[-1].checkpoint()
+    before = sorted(path.name for path in lives.folder.iterdir())
+    lives.log.topics.clear()
+    lives.log.committed.clear()
+    other = lives.settings.model_copy(
+        update={"worker": lives.settings.worker.model_copy(update={"transactional_id": "other-0"})}
+    )
+
+    with pytest.raises(RefusedToStart, match=r"is of worker millstream-0.*give each a folder of its own"):
+        lives.start(other, how)
+
+    assert sorted(path.name for path in lives.folder.iterdir()) == before
+
+
+def test_a_renamed_worker_goes_on_with_its_checkpoints_once_somebody_says_that_it_is_the_same(lives: Lives) -> None:
+    before = batches(lives, 3)
+    lives.lives[-1].checkpoint()
+    update = {"transactional_id": "renamed-0", "resume_from": "journal"}
+    renamed = lives.settings.model_copy(update={"worker": lives.settings.worker.model_copy(update=update)})
+
+    life = lives.start(renamed)
+
+    assert same(life.state(), before)
+    assert life.recovered.num_batches == 0
+
+
 def test_checkpoints_without_a_journal_are_refused(lives: Lives) -> None:
     batches(lives, 2)
     lives.lives[-1].checkpoint()

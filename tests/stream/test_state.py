@@ -183,8 +183,8 @@ def test_a_state_of_another_number_of_partitions_is_refused() -> None:
 def test_the_environment_names_all_that_the_last_bits_can_depend_on() -> None:
     state = WorkerState(settings(), range(1))
 
-    found = environment(state.learner, settings())
+    found = environment(state.learner)
 
-    assert set(found) == {"millstream", "torch", "numpy", "river", "device", "cpu_threads", "machine"}
+    assert set(found) == {"millstream", "torch", "numpy", "river", "device", "cpu_threads", "cpu", "machine"}
     assert (found["device"], found["cpu_threads"]) == ("cpu", "1")
     assert all(found.values())
