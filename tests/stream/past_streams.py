@@ -54,6 +54,8 @@ class Stream:
     def start(self, beginning: Beginning | None = None, transport: MemoryTransport | None = None) -> Pipeline:
         """Start a worker, which ends the one before; what nothing else leads to is written down, as always."""
         clocks = Clocks(monotonic=lambda: 0.0, wall_ms=self._tick)
+        self.store.unlock()  # as the system does when a process ends
+        self.store = CheckpointStore(str(self.folder), 100)
         self.pipeline = memory_pipeline(
             self.log, self.settings, transport, self.store, beginning=beginning, clocks=clocks
         )
