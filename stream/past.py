@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from online_models import NO_ROW, State, StateError
+from online_models import NO_ROW, State
 from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
 from stream.fingerprint import GENESIS
 from stream.journal import UNKNOWN_CHAIN, journalled
 from stream.moment import Moment
-from stream.publish import Publisher
+from stream.publish import Publisher, ranked
 from stream.records import OutRecord
-from stream.recovery import changed_settings
+from stream.recovery import changed_settings, load_saved
 from stream.relearning import relearn
 from stream.schema import EVENT_TYPES, JournalEntry, RankedItem
 from stream.settings import Settings
@@ -267,14 +267,7 @@ def load_into(state: WorkerState, moment: Moment, saved: State, settings: Settin
     Raises:
         RefusedToStart: it does not fit these settings.
     """
-    changed = changed_settings(moment.settings, settings)
-    has_other_windows = any(setting.startswith("quality.") or setting == "model.k" for setting in changed)
-    try:
-        state.load(saved, with_quality=not has_other_windows)
-    except StateError as error:
-        raise RefusedToStart(
-            f"checkpoint {name} does not fit these settings ({error}); changed since: {', '.join(changed) or '?'}"
-        ) from error
+    load_saved(state, saved, changed_settings(moment.settings, settings), name)
 
 
 def settings_of(moment: Moment, settings: Settings) -> Settings:
@@ -371,9 +364,4 @@ def view_user(state: WorkerState, saved: State, user: str, k: int) -> UserView:
 
 def _list_of(state: WorkerState, row: int, k: int) -> list[RankedItem]:
     top, items = state.learner.rank(np.array([row]), k), state.encoder.items
-    places = zip(top.item_rows[0].tolist(), top.scores[0].tolist(), top.reasons[0].tolist(), strict=True)
-    return [
-        RankedItem(items.id_of(item), round(score, 6), None if reason == NO_ROW else items.id_of(reason))
-        for item, score, reason in places
-        if item != NO_ROW
-    ]
+    return ranked(items, top.item_rows[0].tolist(), top.scores[0].tolist(), top.reasons[0].tolist())

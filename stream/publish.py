@@ -12,7 +12,7 @@ from stream.records import Headers, OutRecord
 from stream.schema import ERROR_PREFIX, SOURCE_PREFIX, JournalEntry, RankedItem, Recommendation
 from stream.settings import Settings
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "ranked"]
 
 SCORER_VERSION = 1
 """Published in every list; goes up when the same events would lead to other lists."""
@@ -56,7 +56,7 @@ class Publisher:
                 event_ts=event_ms,
                 epoch=epoch,
                 model=self._model,
-                items=_ranked(items, rows, scores, reasons),
+                items=ranked(items, rows, scores, reasons),
             )
             headers = self._source_headers(touched, position)
             key = touched.ids[position].encode("utf-8")
@@ -110,7 +110,8 @@ class Publisher:
         return OutRecord(self._topics.journal, entry.app.encode("utf-8"), self._encode(entry))
 
 
-def _ranked(items: IdIndex, rows: list[int], scores: list[float], reasons: list[int]) -> list[RankedItem]:
+def ranked(items: IdIndex, rows: list[int], scores: list[float], reasons: list[int]) -> list[RankedItem]:
+    """Return one list as it is published, from the rows, scores and reasons of its places."""
     return [
         RankedItem(
             item=items.id_of(row),

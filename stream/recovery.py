@@ -6,12 +6,12 @@ It publishes nothing either. What it cannot rebuild exactly it refuses, with wha
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal
 
-from online_models import StateError
+from online_models import State, StateError
 from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest, name_of
 from stream.difference import Difference
 from stream.errors import RecordsGone, RefusedToStart
@@ -28,7 +28,7 @@ from stream.settings import Settings
 from stream.state import WorkerState, environment
 from stream.transport import History
 
-__all__ = ["Beginning", "Kind", "Recovered", "Recovery", "changed_settings", "is_of_this_life"]
+__all__ = ["Beginning", "Kind", "Recovered", "Recovery", "changed_settings", "is_of_this_life", "load_saved"]
 
 Kind = Literal["newest", "checkpoint", "beginning", "cold"]
 
@@ -231,14 +231,7 @@ class Recovery:
         manifest, saved = self._store.load(name)
         moment, state = manifest.moment, self._make_state()
         changed = self._changed(moment.config_hash, moment.settings)
-        has_other_windows = any(setting.startswith("quality.") or setting == "model.k" for setting in changed)
-        try:
-            state.load(saved, with_quality=not has_other_windows)
-        except StateError as error:
-            raise RefusedToStart(
-                f"checkpoint {name} does not fit these settings ({error}); changed since: {', '.join(changed) or '?'}. "
-                f"Go back to the settings it was made with. {_REMEDY}"
-            ) from error
+        load_saved(state, saved, changed, name, f". Go back to the settings it was made with. {_REMEDY}")
         if changed:
             log_event(logging.WARNING, "settings_changed", settings=", ".join(changed), since_epoch=moment.epoch)
         self._say_other_environment(name, moment, state)
@@ -423,6 +416,29 @@ class Recovery:
 
     def _where(self) -> str:
         return "checkpoints.url is empty" if self._store is None else f"checkpoints in {self._store.shown!r}"
+
+
+def load_saved(state: WorkerState, saved: State, changed: Collection[str], name: str, remedy: str = "") -> None:
+    """Give an untrained state what a checkpoint holds; the windows of the quality only if their settings are the same.
+
+    Args:
+        state: to be filled.
+        saved: what the checkpoint holds.
+        changed: names of the decisive settings that are different now.
+        name: of the checkpoint.
+        remedy: ends the message.
+
+    Raises:
+        RefusedToStart: it does not fit these settings.
+    """
+    has_other_windows = any(setting.startswith("quality.") or setting == "model.k" for setting in changed)
+    try:
+        state.load(saved, with_quality=not has_other_windows)
+    except StateError as error:
+        since = ", ".join(changed) or "?"
+        raise RefusedToStart(
+            f"checkpoint {name} does not fit these settings ({error}); changed since: {since}{remedy}"
+        ) from error
 
 
 def changed_settings(then: Mapping[str, object] | None, settings: Settings) -> dict[str, tuple[object, object]]:

@@ -74,11 +74,11 @@ def replay(
         if user is not None:
             shown |= _user(user, rebuilt, saved, settings, opened)
     if out is not None:
-        from stream.checkpoints import CheckpointStore
+        from stream.checkpoints import CheckpointStore, name_of
 
         store = CheckpointStore(str(out), KEEP_ALL)
         manifest = store.write(moment_of(rebuilt, settings), saved, time.time_ns() // 1_000_000)
-        shown["written"] = f"{store.shown}/epoch-{manifest.moment.epoch:012d}"
+        shown["written"] = f"{store.shown}/{name_of(manifest.moment.epoch)}"
     shown["remarks"] = list(dict.fromkeys([*past.remarks, *rebuilt.remarks]))
     if json:
         typer.echo(msgspec.json.encode(shown).decode())

@@ -11,13 +11,13 @@ from stream.logs import log_event
 from stream.schema import JournalEntry
 from stream.settings import Settings
 
-__all__ = ["Beginning", "start_offsets"]
+__all__ = ["StartOffsets", "start_offsets"]
 
 Offsets = dict[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class StartOffsets:
     """The offset to begin at for every partition, and whether the group has committed all of them already."""
 
     offsets: Offsets
@@ -26,7 +26,7 @@ class Beginning:
 
 def start_offsets(
     consumer: Any, partitions: list[TopicPartition], entry: JournalEntry | None, settings: Settings
-) -> Beginning:
+) -> StartOffsets:
     """Return where to begin.
 
     A partition without a committed offset begins as `worker.start` says on the first start of the group, and at its
@@ -50,7 +50,7 @@ def start_offsets(
     for partition, offset in committed.items():
         _refuse_outside(partition, offset, (begins[partition], ends[partition]), settings)
     offsets = {partition: committed.get(partition, fresh[partition]) for partition in partitions}
-    return Beginning(offsets, is_committed=offsets == by_group)
+    return StartOffsets(offsets, is_committed=offsets == by_group)
 
 
 def _refuse_two_applications(entry: JournalEntry | None, settings: Settings) -> None:
