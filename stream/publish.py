@@ -73,7 +73,7 @@ class Publisher:
 
         A timestamp that is more than a day old becomes that of writing; the headers hold the original one. A value too
         long for the topic is cut, and `millstream.error.truncated_from_bytes` says so; the position in the headers
-        finds the whole of it.
+        finds the whole of it. Letters without a key keep their order: those of one partition go to one partition.
         """
         return [self._dead_letter(letter, now_ms) for letter in dead_letters]
 
@@ -103,7 +103,7 @@ class Publisher:
         # Retention goes by the timestamp: with an old one the dead letter could be gone before anybody sees it.
         is_recent = 0 <= now_ms - record.timestamp_ms < OLDEST_KEPT_TIMESTAMP_MS
         timestamp_ms = record.timestamp_ms if is_recent else None
-        return OutRecord(self._topics.dead_letters, key, value, headers + ours, timestamp_ms)
+        return OutRecord(self._topics.dead_letters, key, value, headers + ours, timestamp_ms, record.partition)
 
     def journal(self, entry: JournalEntry) -> OutRecord:
         """Return the journal record of a batch."""

@@ -37,3 +37,6 @@ class OutRecord:
     headers: Headers = field(default_factory=list)
     timestamp_ms: int | None = None
     """None: the time of writing."""
+    source_partition: int | None = None
+    """Where the record that this one tells of was read. A record without a key is written to the partition of this
+    number, modulo how many there are; one with a key goes where its key sends it."""

@@ -197,6 +197,7 @@ class KafkaTransport:
                 key=record.key,
                 headers=record.headers,
                 timestamp_ms=record.timestamp_ms,
+                partition=self._partition_for(record),
             )
             for record in records
         ]
@@ -215,6 +216,16 @@ class KafkaTransport:
         producer.commit_transaction()
         self._expect(identity)
         self._watch("transaction_committed")
+
+    def _partition_for(self, record: OutRecord) -> int | None:
+        """Return None for a record with a key: the client places it as Kafka's own clients do.
+
+        One without a key gets its place here. The client would draw one by lot, another one at the next attempt, and
+        now and then add a partition to the transaction that it then writes nothing to.
+        """
+        if record.key is not None or record.source_partition is None:
+            return None
+        return record.source_partition % len(self._producer.partitions_for(record.topic))
 
     def _identity(self) -> tuple[int, int]:
         # The client shows these nowhere else; it is pinned.

@@ -162,7 +162,7 @@ def test_an_idle_worker_that_gets_no_answers_is_alive_and_not_ready_and_ends_at_
 ) -> None:
     port = free_port()
     produce(settings, 0, 100)
-    worker = start(**{"metrics.port": port, "worker.broker_deadline_seconds": 3, "kafka.request_timeout_ms": 1_000})
+    worker = start(**{"metrics.port": port, "worker.broker_deadline_seconds": 12, "kafka.request_timeout_ms": 1_000})
     until(lambda: num_read(settings) == 100, worker)
     until(lambda: probe(port, "readyz") == 200, worker)
 
