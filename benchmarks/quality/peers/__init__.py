@@ -1,0 +1,60 @@
+"""The peers by name, and what is needed for each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.quality.peers.item_knn import ItemKnn
+from benchmarks.quality.peers.own import OwnFrequent, OwnRecent
+from benchmarks.quality.peers.peer import Peer, Sizes
+from benchmarks.quality.peers.popularity import Popularity, RecentDays
+from benchmarks.quality.peers.transitions import Transitions
+from benchmarks.quality.peers.vs_knn import VsKnn
+
+__all__ = ["PEERS", "QUICK", "Entry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """How a peer is made, and what is special about it."""
+
+    make: Callable[[Sizes], Peer]
+    uses_chance: bool = False
+    package: str | None = None
+    """What has to be installed besides the project."""
+    begins: float = 0.0
+    """Share of the stream before the first event that is evaluated."""
+    every: int = 1
+    """Only each so manieth sub-step is evaluated."""
+    note: str = ""
+    """What a reader of its figures must know."""
+
+
+PEERS: Mapping[str, Entry] = {
+    "transitions": Entry(make=Transitions),
+    "popularity": Entry(make=partial(Popularity, half_life_events=20_000.0)),
+    "item-knn": Entry(make=ItemKnn),
+    "vs-knn": Entry(make=VsKnn),
+    "markov": Entry(make=partial(Transitions, num_recent=1, popularity_power=0.0)),
+    "own-recent": Entry(make=OwnRecent),
+    "own-frequent": Entry(make=OwnFrequent),
+    "popularity-200": Entry(make=partial(Popularity, half_life_events=200.0)),
+    "popularity-2000": Entry(make=partial(Popularity, half_life_events=2_000.0)),
+    "popularity-20000": Entry(make=partial(Popularity, half_life_events=20_000.0)),
+    "popularity-200000": Entry(make=partial(Popularity, half_life_events=200_000.0)),
+    "popularity-7d": Entry(make=partial(RecentDays, num_days=7.0)),
+}
+
+QUICK = (
+    "default",
+    "transitions",
+    "popularity",
+    "item-knn",
+    "vs-knn",
+    "markov",
+    "own-recent",
+    "own-frequent",
+    "popularity-200",
+    "popularity-2000",
+)
+"""Minutes on 100,000 events."""
