@@ -13,6 +13,8 @@ OURS = "default"
 _OUR_COLOUR = "#D55E00"
 _COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 """Source: Okabe and Ito, Color Universal Design, 2008; told apart with any common colour blindness."""
+_FEWEST_FOR_FORTIETHS = 20_000
+"""With fewer events evaluated tenths are drawn: less of the line is chance."""
 _DASHES = ("-", "--", "-.", ":")
 _LABEL_GAP = 0.034
 """Least distance of two names at the lines' ends, as a share of the height."""
@@ -68,6 +70,8 @@ def _draw_lines(axes: Any, report: Mapping[str, Any], styles: Mapping[str, dict[
     ends = {}
     for name, figures in report["models"].items():
         rates = figures["hr_at_10_by_fortieth"]
+        if figures["num_evaluated"] < _FEWEST_FOR_FORTIETHS:
+            rates = [part["hr_at_10"] for part in figures["by_tenth"]]
         points = [(100 * (place + 0.5) / len(rates), rate) for place, rate in enumerate(rates) if rate is not None]
         if not points:
             continue
@@ -77,7 +81,7 @@ def _draw_lines(axes: Any, report: Mapping[str, Any], styles: Mapping[str, dict[
     axes.set(xlim=(0, 100), ylim=(0, top), xlabel="% of the stream", ylabel="hit rate at 10")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
-    for name, height in _apart(ends, _LABEL_GAP * top).items():
+    for name, height in _apart(ends, _LABEL_GAP * top, top).items():
         weight = "bold" if name == OURS else "normal"
         axes.annotate(
             name, (100, ends[name]), xytext=(101.5, height), color=styles[name]["color"], weight=weight,
@@ -86,14 +90,15 @@ def _draw_lines(axes: Any, report: Mapping[str, Any], styles: Mapping[str, dict[
         )  # fmt: skip
 
 
-def _apart(ends: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Return where to put each name so that none lie on one another: from below, each at least ``gap`` higher."""
+def _apart(ends: Mapping[str, float], gap: float, top: float) -> dict[str, float]:
+    """Return where to put each name: from below, each at least ``gap`` higher, the whole below ``top`` if it fits."""
     places: dict[str, float] = {}
     lowest = float("-inf")
     for name, height in sorted(ends.items(), key=lambda pair: pair[1]):
         lowest = max(height, lowest + gap)
         places[name] = lowest
-    return places
+    above = max(0.0, lowest - top)
+    return {name: place - above for name, place in places.items()}
 
 
 def _draw_bars(axes: Any, report: Mapping[str, Any], styles: Mapping[str, dict[str, Any]]) -> None:

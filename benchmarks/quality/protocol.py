@@ -154,10 +154,10 @@ def batch_of(events: Events, *, owns: bool) -> Batch:
     """Return ``events`` as the learner takes them: each is evidence for its item, of weight 1."""
     none = np.empty(0, np.int64)
     return Batch(
-        user_rows=np.require(events.user_rows, requirements="CW"),
-        item_rows=np.require(events.item_rows, requirements="CW"),
-        event_types=np.require(events.event_types, requirements="CW"),
-        times_ms=np.require(events.times_ms, requirements="CW"),
+        user_rows=np.require(events.user_rows, requirements=("C", "W")),
+        item_rows=np.require(events.item_rows, requirements=("C", "W")),
+        event_types=np.require(events.event_types, requirements=("C", "W")),
+        times_ms=np.require(events.times_ms, requirements=("C", "W")),
         weights=np.ones(len(events), np.float32),
         owns=np.full(len(events), owns),
         reset_user_rows=none,

@@ -121,7 +121,9 @@ def shuffle_ties(stream: Stream, seed: int) -> Stream:
     chance = np.random.default_rng(seed).random(len(stream))
     events = stream.events.take(np.lexsort((chance, stream.events.times_ms)))
     # Rows are given anew: what first comes, comes first, and what is known so far is a prefix of the rows.
-    columns = {name: _first_come(getattr(events, name)) for name in ("user_rows", "item_rows", "session_rows")}
+    columns: dict[str, npt.NDArray[Any]] = {
+        name: _first_come(getattr(events, name)) for name in ("user_rows", "item_rows", "session_rows")
+    }
     columns |= {"event_types": events.event_types, "times_ms": events.times_ms}
     return arranged(stream.name, columns, stream.facts, has_sessions=stream.has_sessions)
 
@@ -206,7 +208,7 @@ def _stream(name: str, table: pa.Table, times_ms: Int64, facts: dict[str, Any]) 
         raise QualityError(f"type: expected at most {MAX_TYPES + 1} kinds, got {types.max() + 1}: choose with --type")
     if "type" in table.column_names:
         facts["types"] = {str(row["values"]): row["counts"] for row in table["type"].value_counts().to_pylist()}
-    columns = {
+    columns: dict[str, npt.NDArray[Any]] = {
         "user_rows": user_rows,
         "item_rows": _encoded(table["item"]),
         "event_types": types.astype(np.int8),

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.quality.peers.item_knn import ItemKnn
+from benchmarks.quality.peers.matrix_factorization import Bpr, Isgd
+from benchmarks.quality.peers.mixture import Mixture
 from benchmarks.quality.peers.own import OwnFrequent, OwnRecent
 from benchmarks.quality.peers.peer import Peer, Sizes
 from benchmarks.quality.peers.popularity import Popularity, RecentDays
+from benchmarks.quality.peers.refitted import Als, ItemItem
+from benchmarks.quality.peers.river_mf import RiverMf
+from benchmarks.quality.peers.sasrec import SasRecOffline
 from benchmarks.quality.peers.transitions import Transitions
 from benchmarks.quality.peers.vs_knn import VsKnn
 
@@ -30,6 +35,16 @@ class Entry:
     """What a reader of its figures must know."""
 
 
+RIVER_EVERY = 20
+"""River scores in Python: one sub-step of so many is evaluated."""
+_REFITTED = "fitted anew on all events so far every 5 % of the stream; each user's history is fresh"
+
+
+def _mixture(sizes: Sizes) -> Mixture:
+    names = ("transitions", "markov", "item-knn", "vs-knn", "own-recent", "popularity-2000")
+    return Mixture([PEERS[name].make(sizes) for name in names])
+
+
 PEERS: Mapping[str, Entry] = {
     "transitions": Entry(make=Transitions),
     "popularity": Entry(make=partial(Popularity, half_life_events=20_000.0)),
@@ -43,6 +58,23 @@ PEERS: Mapping[str, Entry] = {
     "popularity-20000": Entry(make=partial(Popularity, half_life_events=20_000.0)),
     "popularity-200000": Entry(make=partial(Popularity, half_life_events=200_000.0)),
     "popularity-7d": Entry(make=partial(RecentDays, num_days=7.0)),
+    "mixture": Entry(make=_mixture),
+    "isgd": Entry(make=Isgd, uses_chance=True),
+    "bpr": Entry(make=Bpr, uses_chance=True),
+    "river": Entry(
+        make=RiverMf,
+        uses_chance=True,
+        every=RIVER_EVERY,
+        note=f"learned on all events, evaluated on every {RIVER_EVERY}th sub-step: it is slow",
+    ),
+    "als": Entry(make=Als, uses_chance=True, package="implicit", note=_REFITTED),
+    "item-item": Entry(make=ItemItem, package="implicit", note=_REFITTED),
+    "sasrec-offline": Entry(
+        make=SasRecOffline,
+        uses_chance=True,
+        begins=0.5,
+        note="trained for many epochs on the first half, then frozen; evaluated on the last half alone",
+    ),
 }
 
 QUICK = (
@@ -56,5 +88,6 @@ QUICK = (
     "own-frequent",
     "popularity-200",
     "popularity-2000",
+    "mixture",
 )
 """Minutes on 100,000 events."""

@@ -47,7 +47,8 @@ class SparsePairs:
             found = sources @ level
             rows = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
             total[rows, found.indices] += found.data  # a product has no pair twice
-        return total / np.float32(self._scale)
+        total /= np.float32(self._scale)
+        return total
 
 
 class FadingCounts:
