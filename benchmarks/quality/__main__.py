@@ -50,14 +50,14 @@ def _run(options: argparse.Namespace) -> int:
     for name in names:
         package = missing_package(name)
         if package is not None:
-            report["not_run"][name] = f"needs {package}: pip install 'millstream[bench]'"
+            report["not_run"][name] = f"needs {package}: pip install {package}"
             continue
         try:
             report["models"][name] = _over_seeds(console, name, stream, rules, seeds, options.sasrec_epochs)
         except QualityError as error:
             report["failed"][name] = report["not_run"][name] = str(error)
-        if options.report is not None:
-            write_report(options.report, report)  # after each, so that what was measured is there if a later one fails
+        write_report(options.report, report)  # after each, so that nothing measured is lost
+    write_report(options.report, report)
     show_table(console, report)
     if options.plot is not None and report["models"]:
         draw(report, options.plot)
@@ -103,6 +103,8 @@ def _seeds(options: argparse.Namespace) -> list[int]:
         seeds = list(dict.fromkeys(int(part) for part in options.seeds.split(",")))
     except ValueError:
         raise QualityError(f"--seeds: expected whole numbers with commas, like 0,1,2, got {options.seeds!r}") from None
+    if min(seeds) < 0:
+        raise QualityError(f"--seeds: expected whole numbers >= 0, got {options.seeds!r}")
     return seeds
 
 
@@ -111,6 +113,10 @@ def _rules(options: argparse.Namespace) -> Rules:
         value = getattr(options, name)
         if value is not None and value < low:
             raise QualityError(f"--{name.replace('_', '-')}: expected a whole number >= {low}, got {value}")
+    for name in ("report", "plot"):
+        path = getattr(options, name)
+        if path is not None and path.is_dir():
+            raise QualityError(f"--{name}: expected a file, got the folder {path}")
     if options.leave_one_out and options.history == "stale":
         raise QualityError("--leave-one-out ranks with the whole history: leave --history stale out")
     return Rules(

@@ -23,7 +23,7 @@ _LABEL_GAP = 0.034
 def check_matplotlib() -> None:
     """Raise QualityError unless a picture can be drawn."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise QualityError("--plot needs matplotlib: pip install 'millstream[bench]', or leave --plot out")
+        raise QualityError("--plot needs matplotlib: pip install matplotlib, or leave --plot out")
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:

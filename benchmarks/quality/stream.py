@@ -180,11 +180,12 @@ def _of_catalogue(table: pa.Table, path: Path, facts: dict[str, Any]) -> pa.Tabl
 def _times_ms(column: pa.ChunkedArray, path: Path) -> tuple[Int64, str]:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        try:
-            column = column.cast(pa.timestamp("ms"))
-        except pa.ArrowInvalid:
-            raise QualityError(f"{path}: ts: expected milliseconds or timestamps, got texts that are neither") from None
-        return _int64(column.cast(pa.int64())), "texts of timestamps"
+        for zone in ("UTC", None):  # texts with a zone, then those without, which are read as UTC
+            try:
+                return _int64(column.cast(pa.timestamp("ms", zone)).cast(pa.int64())), "texts of timestamps"
+            except pa.ArrowInvalid:
+                continue
+        raise QualityError(f"{path}: ts: expected milliseconds or timestamps, got texts that are neither")
     if pa.types.is_timestamp(kind):
         return _int64(column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())), f"timestamps ({kind})"
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):

@@ -14,7 +14,7 @@ class Isgd:
     start at random.
     """
 
-    WIDTH, LEARNING_RATE, REGULARISATION, FIRST_SPREAD = 64, 0.05, 0.01, 0.1
+    WIDTH, LEARNING_RATE, REGULARISATION, FIRST_SPREAD = 32, 0.1, 0.1, 0.03
 
     def __init__(self, sizes: Sizes) -> None:
         rng = np.random.default_rng(sizes.seed)
@@ -38,21 +38,18 @@ class Isgd:
 
 
 class Bpr:
-    """Matrix factorisation with item biases on pairs of what came and what was drawn by popularity or evenly.
+    """Matrix factorisation with item biases on pairs of what came and what was drawn evenly from all items known.
 
-    Source: Rendle et al., UAI 2009, arXiv:1205.2618, one pass with ``NUM_NEGATIVES`` pairs per event; negatives are
-    items of past events (so by popularity), after Rendle and Freudenthaler, WSDM 2014.
+    Source: Rendle et al., UAI 2009, arXiv:1205.2618, one pass with ``NUM_NEGATIVES`` pairs per event.
     """
 
-    WIDTH, LEARNING_RATE, REGULARISATION, NUM_NEGATIVES, FIRST_SPREAD = 64, 0.05, 0.002, 8, 0.1
+    WIDTH, LEARNING_RATE, REGULARISATION, NUM_NEGATIVES, FIRST_SPREAD = 64, 0.05, 0.05, 8, 0.1
 
     def __init__(self, sizes: Sizes) -> None:
         self._rng = np.random.default_rng(sizes.seed)
         self._users = _first_rows(self._rng, sizes.num_users, self.WIDTH, self.FIRST_SPREAD)
         self._items = _first_rows(self._rng, sizes.num_items, self.WIDTH, self.FIRST_SPREAD)
         self._biases = np.zeros(sizes.num_items, np.float32)
-        self._past = np.empty(sizes.num_events, np.int32)
-        self._num_past = 0
 
     def score(self, asked: Questions) -> Float32:
         """Return the products plus the biases."""
@@ -61,9 +58,7 @@ class Bpr:
 
     def learn(self, asked: Questions, item_rows: Int64) -> None:
         """Move user, item and negatives of each event, one event after another."""
-        self._past[self._num_past : self._num_past + len(item_rows)] = item_rows
-        self._num_past += len(item_rows)
-        drawn = self._past[self._rng.integers(self._num_past, size=(len(item_rows), self.NUM_NEGATIVES))]
+        drawn = self._rng.integers(asked.num_items, size=(len(item_rows), self.NUM_NEGATIVES))
         for user, item, negatives in zip(asked.user_rows.tolist(), item_rows.tolist(), drawn, strict=True):
             self._move(user, item, np.unique(negatives[negatives != item]))
 
@@ -71,7 +66,7 @@ class Bpr:
         rate, decay = np.float32(self.LEARNING_RATE), np.float32(self.REGULARISATION)
         p, q, n = self._users[user].copy(), self._items[item].copy(), self._items[negatives]
         gaps = q @ p + self._biases[item] - n @ p - self._biases[negatives]
-        slopes = (1.0 / (1.0 + np.exp(gaps))).astype(np.float32)
+        slopes = (1.0 / (1.0 + np.exp(np.clip(gaps, -30.0, 30.0)))).astype(np.float32)
         total = np.float32(slopes.sum())
         self._users[user] += rate * (total * q - slopes @ n - decay * p)
         self._items[item] += rate * (total * p - decay * q)
