@@ -1,4 +1,7 @@
-"""The commands that only look, on a real stream and beside a running worker: inspect, verify, replay."""
+"""The commands that only look, on a real stream and beside a running worker: inspect, verify, replay.
+
+Each is typed once as a person would; the other times it is forked, to spare the seconds that the imports take.
+"""
 
 import json
 import shutil
@@ -16,6 +19,7 @@ from stream.kafka import EventProducer, TopicReader, ensure_topics
 from stream.schema import Recommendation
 from stream.settings import Settings
 from tests.contracts.test_transports import kafka_settings, read_all
+from tests.forked import Forked, run_forked
 from tests.workers import DEADLINE_SECONDS, TOPICS, WorkerProcess, num_read, produce, until
 
 pytestmark = pytest.mark.broker
@@ -31,9 +35,17 @@ class Looked:
 
     def start(self, name: str) -> WorkerProcess:
         overrides: dict[str, Any] = {"checkpoints.interval_seconds": 0.5}
-        return WorkerProcess(self.settings, self.folder / f"{name}.log", **overrides)
+        return WorkerProcess(self.settings, self.folder / f"{name}.log", start_process=Forked, **overrides)
+
+    def typed(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as a person would."""
+        command = [sys.executable, "-m", "millstream", *self._arguments(*arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
 
     def command(self, *arguments: str, **overrides: object) -> "subprocess.CompletedProcess[str]":
+        return run_forked(self._arguments(*arguments, **overrides), DEADLINE_SECONDS)
+
+    def _arguments(self, *arguments: str, **overrides: object) -> list[str]:
         topics = {f"topics.{name}": getattr(self.settings.topics, name) for name in TOPICS}
         chosen = {
             **topics,
@@ -45,10 +57,7 @@ class Looked:
             "checkpoints.url": self.folder / "checkpoints",
             **overrides,
         }
-        command = [sys.executable, "-m", "millstream", *arguments]
-        for name, value in chosen.items():
-            command += ["--set", f"{name}={value}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+        return [*arguments, *(word for name, value in chosen.items() for word in ("--set", f"{name}={value}"))]
 
     def names(self) -> list[str]:
         return CheckpointStore(str(self.folder / "checkpoints"), 1, read_only=True).names()
@@ -83,7 +92,7 @@ def looked(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Looked:
 
 
 def test_a_stream_with_a_kill_verifies_as_equal(looked: Looked) -> None:
-    done = looked.command("verify")
+    done = looked.typed("verify")
 
     assert done.returncode == 0, done.stderr
     first, *facts = done.stdout.splitlines()
@@ -176,7 +185,7 @@ def test_a_checkpoint_is_shown_by_epoch_name_and_path(looked: Looked) -> None:
     assert values[0]["moment"]["epoch"] == int(epoch)
     assert values[0]["holds"]["users"] == 97
     assert any(table["name"] == "learner/scorers/sequence/items" for table in values[0]["tables"])
-    text = looked.command("inspect", epoch).stdout
+    text = looked.typed("inspect", epoch).stdout
     assert "(computed again, equal)" in text
     assert "learner/scorers/sequence: " in text
 
@@ -206,7 +215,7 @@ def test_why_a_user_saw_a_list(looked: Looked, tmp_path: Path) -> None:
     assert CheckpointStore(str(tmp_path / "out"), 1).manifest(written).digest == shown["digest"]
     inspected = looked.command("inspect", shown["written"], "--user", seen.user)
     assert f"user {seen.user} " in inspected.stdout, inspected.stderr
-    text = looked.command("replay", "--until", str(seen.epoch), "--user", seen.user).stdout
+    text = looked.typed("replay", "--until", str(seen.epoch), "--user", seen.user).stdout
     assert "mostly because of" in text
     assert "byte for byte" in text
 

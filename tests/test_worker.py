@@ -1,4 +1,8 @@
-"""The worker as a process of its own on a real broker: killed, stopped, fenced, restarted, and refused."""
+"""The worker as a process of its own on a real broker: killed, stopped, fenced, restarted, and refused.
+
+Most of these processes are forked, to spare the seconds that the imports take; where a start itself is the promise, and
+in the first test, they are started as a person would.
+"""
 
 import json
 import os
@@ -16,9 +20,11 @@ import pytest
 from stream.kafka import EventProducer, ensure_topics
 from stream.settings import Settings
 from tests.contracts.test_transports import kafka_settings
+from tests.forked import Forked
 from tests.stream.events import event_bytes
 from tests.workers import (
     WorkerProcess,
+    as_command,
     assert_every_event_is_accounted_for_once,
     journal,
     num_read,
@@ -45,6 +51,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., WorkerPr
     started: list[WorkerProcess] = []
 
     def start(**overrides: Any) -> WorkerProcess:
+        overrides = {"start_process": Forked, **overrides}
         started.append(WorkerProcess(settings, tmp_path / f"worker-{len(started)}.log", **overrides))
         return started[-1]
 
@@ -57,13 +64,13 @@ def test_a_worker_killed_in_mid_stream_again_and_again_loses_and_repeats_nothing
     settings: Settings, start: Callable[..., WorkerProcess]
 ) -> None:
     produce(settings, 0, NUM_EVENTS)
-    worker = start()
+    worker = start(start_process=as_command)
     for share in (0.2, 0.5):
         until(lambda share=share: num_read(settings) > share * NUM_EVENTS, worker)  # type: ignore[misc]
         worker.process.send_signal(signal.SIGKILL)
         worker.wait()
         assert num_read(settings) < NUM_EVENTS
-        worker = start()
+        worker = start(start_process=as_command)
     until(lambda: num_read(settings) == NUM_EVENTS, worker)
 
     worker.process.send_signal(signal.SIGTERM)
@@ -170,7 +177,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_open_is_repeated_by_the_nex
     settings: Settings, start: Callable[..., WorkerProcess]
 ) -> None:
     produce(settings, 0, NUM_EVENTS)
-    worker = start(**{"batching.max_events": 1000})
+    worker = start(start_process=as_command, **{"batching.max_events": 1000})
     until(lambda: "worker_started" in worker.text(), worker)
 
     worker.process.send_signal(signal.SIGINT)
@@ -193,7 +200,7 @@ def test_a_signal_while_the_worker_starts_ends_it_cleanly(
         "kafka.bootstrap_timeout_ms": 60_000,
         "log.level": "DEBUG",
     }
-    worker = start(**away)
+    worker = start(start_process=as_command, **away)
     until(lambda: "Unable to connect" in worker.text() or "ECONNREFUSED" in worker.text(), worker)
 
     worker.process.send_signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ import pytest
 from stream.kafka import ensure_topics
 from stream.settings import Settings
 from tests.contracts.test_transports import kafka_settings
-from tests.faults.forked import Forked
+from tests.forked import Forked
 from tests.workers import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
