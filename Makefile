@@ -43,7 +43,7 @@ test: $(DEV_STAMP) ## Check format, lint, types, and run the tests; pytest's fla
 	@echo '==> types (mypy)'
 	@$(BIN)/mypy
 	@echo '==> tests (pytest)'
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 format: $(DEV_STAMP) ## Format the code and repair what the linter can repair
 	@$(BIN)/ruff format .

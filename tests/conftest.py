@@ -18,7 +18,7 @@ _not_run: list[str] = []
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Any]:
-    """An embedded broker for the whole run; its address is `broker.bootstrap_servers`.
+    """An embedded broker for all tests of this process; its address is `broker.bootstrap_servers`.
 
     It is shared, so a test that writes to it names topics, groups and transactional ids of its own.
     """

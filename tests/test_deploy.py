@@ -248,7 +248,7 @@ def test_make_test_ends_with_pytest_and_hands_it_its_flags(tmp_path: Path) -> No
     done = make_in(checkout, "test", "PYTEST_ARGS=-k one")
 
     assert done.returncode == 0, done.stderr
-    assert (checkout / "log").read_text().splitlines()[-1] == "python -m pytest -k one"
+    assert (checkout / "log").read_text().splitlines()[-1] == "python -m pytest -n 2 --dist worksteal -k one"
     assert [line for line in done.stdout.splitlines() if line.startswith("==>")] == [
         "==> format (ruff format --check)",
         "==> lint (ruff check)",
@@ -353,6 +353,8 @@ def test_the_gate_calls_the_test_command_with_skips_forbidden_and_nothing_else()
     assert gate.rstrip().endswith("FORBID_SKIPS=1 make test")
 
 
+IN_ONE_PROCESS, IN_TWO = (), ("-p", "xdist.plugin", "-n", "2", "--dist", "worksteal")
+
 NOT_RUN = """
 import pytest
 
@@ -375,10 +377,13 @@ def test_other(): {body}
         ("pytest.importorskip('no_such_module', reason='no such tool')", "pass"),
     ],
 )
-def test_a_test_that_did_not_run_turns_the_gate_red_and_is_listed(decorator: str, body: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [IN_ONE_PROCESS, IN_TWO], ids=["in one process", "in two"])
+def test_a_test_that_did_not_run_turns_the_gate_red_and_is_listed(
+    flags: tuple[str, ...], decorator: str, body: str, tmp_path: Path
+) -> None:
     (tmp_path / "test_it.py").write_text(NOT_RUN.format(decorator=decorator, body=body))
 
-    done = pytest_in(tmp_path, forbid="1")
+    done = pytest_in(tmp_path, *flags, forbid="1")
 
     assert done.returncode != 0
     assert "FORBID_SKIPS is set, and these did not run" in done.stdout
@@ -388,17 +393,20 @@ def test_a_test_that_did_not_run_turns_the_gate_red_and_is_listed(decorator: str
 @pytest.mark.parametrize(
     ("forbid", "body"), [("1", "pass"), ("", "pytest.skip('no such tool')"), ("0", "pytest.skip('no such tool')")]
 )
-def test_a_run_is_green_without_skips_or_where_they_are_allowed(forbid: str, body: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [IN_ONE_PROCESS, IN_TWO], ids=["in one process", "in two"])
+def test_a_run_is_green_without_skips_or_where_they_are_allowed(
+    flags: tuple[str, ...], forbid: str, body: str, tmp_path: Path
+) -> None:
     (tmp_path / "test_it.py").write_text(NOT_RUN.format(decorator="", body=body))
 
-    assert pytest_in(tmp_path, forbid=forbid).returncode == 0
+    assert pytest_in(tmp_path, *flags, forbid=forbid).returncode == 0
 
 
-def pytest_in(folder: Path, *, forbid: str) -> subprocess.CompletedProcess[str]:
+def pytest_in(folder: Path, *flags: str, forbid: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(ROOT / "tests/conftest.py", folder)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = broker: needs the embedded broker\n")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "."],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *flags, "."],
         cwd=folder,
         env={**os.environ, "FORBID_SKIPS": forbid, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
         capture_output=True,
