@@ -45,6 +45,7 @@ def missing_package(name: str) -> str | None:
 def measure(job: Job, seen: Callable[[int, float], None] = lambda done, ndcg: None) -> dict[str, Any]:
     """Return the figures of one model on one stream; ``seen`` is told events done and NDCG@10 so far."""
     stream = shuffle_ties(job.stream, job.rules.seed) if job.rules.ties == "shuffle" else job.stream
+    start_mb = peak_mb()
     contestant = _contestant(job, stream)
     tally = Tally(stream)
 
@@ -63,6 +64,7 @@ def measure(job: Job, seen: Callable[[int, float], None] = lambda done, ndcg: No
         "ms_rank": 1000.0 * contestant.rank_seconds * _every(job.name) / max(asked, 1),
         "wall_seconds": time.perf_counter() - begun,
         "peak_mb": peak_mb(),
+        "start_mb": start_mb,  # of which this much is Python, torch and the stream
     }
     if isinstance(contestant, OurContestant):
         figures["fusion_weights_by_tenth"] = contestant.fusion_weights

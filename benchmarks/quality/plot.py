@@ -15,6 +15,8 @@ _COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#
 """Source: Okabe and Ito, Color Universal Design, 2008; told apart with any common colour blindness."""
 _FEWEST_FOR_FORTIETHS = 20_000
 """With fewer events evaluated tenths are drawn: less of the line is chance."""
+_LEADER = {"arrowstyle": "-", "linewidth": 0.6, "relpos": (0.0, 0.5), "shrinkA": 1.0, "shrinkB": 0.0}
+"""From the left edge of a name to the end of its line."""
 _DASHES = ("-", "--", "-.", ":")
 _LABEL_GAP = 0.034
 """Least distance of two names at the lines' ends, as a share of the height."""
@@ -84,9 +86,9 @@ def _draw_lines(axes: Any, report: Mapping[str, Any], styles: Mapping[str, dict[
     for name, height in _apart(ends, _LABEL_GAP * top, top).items():
         weight = "bold" if name == OURS else "normal"
         axes.annotate(
-            name, (100, ends[name]), xytext=(101.5, height), color=styles[name]["color"], weight=weight,
+            name, (100, ends[name]), xytext=(103.0, height), color=styles[name]["color"], weight=weight,
             va="center", fontsize=10, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": styles[name]["color"], "linewidth": 0.6},
+            arrowprops={**_LEADER, "color": styles[name]["color"]},
         )  # fmt: skip
 
 

@@ -37,7 +37,9 @@ class Entry:
 
 RIVER_EVERY = 20
 """River scores in Python: one sub-step of so many is evaluated."""
-_REFITTED = "fitted anew on all events so far every 5 % of the stream; each user's history is fresh"
+_REFITTED = (
+    "fitted anew on all events so far every 5 % of the stream, with fresh histories; fitting counts as ranking time"
+)
 
 
 def _mixture(sizes: Sizes) -> Mixture:
@@ -73,7 +75,8 @@ PEERS: Mapping[str, Entry] = {
         make=SasRecOffline,
         uses_chance=True,
         begins=0.5,
-        note="trained for many epochs on the first half, then frozen; evaluated on the last half alone",
+        note="trained for many epochs on the first half, then frozen; evaluated on the last half alone; training "
+        "counts as ranking time",
     ),
 }
 

@@ -85,8 +85,12 @@ class Als:
         self._events.refresh(asked)
         if self._model is None:
             return self._backfill.added_to(np.zeros((len(asked), asked.num_items), np.float32))
-        factors = self._model.recalculate_user(np.arange(len(asked)), self._events.own_items(asked))
-        return self._events.widened(asked, factors @ self._model.item_factors.T)
+        own = self._events.own_items(asked)
+        factors = self._model.recalculate_user(np.arange(len(asked)), own)
+        scores = self._events.widened(asked, factors @ self._model.item_factors.T)
+        has_none = np.diff(own.indptr) == 0  # without items there are no factors, and all scores are 0
+        scores[has_none] = self._backfill.added_to(np.zeros_like(scores[has_none]))
+        return scores
 
     def learn(self, asked: Questions, item_rows: Int64) -> None:
         """Keep the events for the next fit."""
