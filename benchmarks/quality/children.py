@@ -2,6 +2,8 @@
 
 import importlib.util
 import multiprocessing as mp
+import resource
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -56,12 +58,10 @@ def measure(job: Job, seen: Callable[[int, float], None] = lambda done, ndcg: No
     begun = time.perf_counter()
     walk(stream, contestant, job.rules, note)
     figures = tally.figures()
-    num_ranked = figures["num_evaluated"] + figures["cold_users"]["num_evaluated"]
-    # The learner also ranks events on repeats in its sub-steps, and so do peers; time is per event of the stream.
-    asked = num_ranked if job.rules.leave_one_out else len(stream)
+    num_asked = int(stream.is_last.sum()) if job.rules.leave_one_out else len(stream) * _share_asked(job.name)
     figures |= {
         "ms_learn": 1000.0 * contestant.learn_seconds / len(stream),
-        "ms_rank": 1000.0 * contestant.rank_seconds * _every(job.name) / max(asked, 1),
+        "ms_rank": 1000.0 * contestant.rank_seconds / max(num_asked, 1),
         "wall_seconds": time.perf_counter() - begun,
         "peak_mb": peak_mb(),
         "start_mb": start_mb,  # of which this much is Python, torch and the stream
@@ -104,12 +104,15 @@ def run_child(job: Job, seen: Callable[[int, float], None]) -> dict[str, Any]:
 def peak_mb() -> float:
     """Return the largest resident memory of this process so far, MB (10**6 bytes).
 
-    From the kernel's high-water mark of this very program: ``ru_maxrss`` may be that of whoever started it.
+    On Linux from the high-water mark of this very program: ``ru_maxrss`` may be that of whoever started it.
     """
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return float("nan")
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6
 
 
 def _child(job: Job, pipe: Connection) -> None:
@@ -147,8 +150,9 @@ def _contestant(job: Job, stream: Stream) -> Contestant:
     return PeerContestant(entry.make(sizes), stream, job.rules, Part(begins=entry.begins, every=entry.every))
 
 
-def _every(name: str) -> int:
-    return 1 if name == OURS else PEERS[name].every
+def _share_asked(name: str) -> float:
+    """Return the share of the events that a model is asked about, those on items that a user has included."""
+    return 1.0 if name == OURS else (1.0 - PEERS[name].begins) / PEERS[name].every
 
 
 def with_seed(rules: Rules, seed: int) -> Rules:
