@@ -49,10 +49,10 @@ def test_vs_knn_listens_to_the_sessions_that_share_more_items() -> None:
 
 
 def test_vs_knn_asks_with_the_running_session_where_there_are_sessions() -> None:
-    # User 0 took 0 in an old session and 1 in the running one. 0 came with 2, 1 came with 3.
-    users = [1, 1, 2, 2, 0, 0, 0]
-    items = [0, 2, 1, 3, 0, 1, 3]
-    sessions = [0, 0, 1, 1, 2, 3, 3]
+    # User 0 took 0 in an old session and 1 in the running one. 0 came with 2 four times, 1 came with 3 once.
+    users = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 0, 0, 0]
+    items = [0, 2, 0, 2, 0, 2, 0, 2, 1, 3, 0, 1, 3]
+    sessions = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 6, 6]
 
     assert last_list("vs-knn", stream_of(users, items, sessions=sessions), NEW)[0] == 3
 
@@ -95,6 +95,13 @@ def test_popularity_of_seven_days_forgets_on_the_eighth() -> None:
     assert last_list("popularity-7d", stream_of([0, 1, 2, 3, 4], [0, 0, 0, 1, 0], times=times), AGAIN)[0] == 1
     times[-1] = 7 * DAY_MS
     assert last_list("popularity-7d", stream_of([0, 1, 2, 3, 4], [0, 0, 0, 1, 0], times=times), AGAIN)[0] == 0
+
+
+def test_a_day_that_is_over_is_taken_away_once() -> None:
+    times = [0, *(8 * DAY_MS + number for number in range(4))]
+
+    # Of item 0 two events are left and one of item 1, however often it was asked meanwhile.
+    assert last_list("popularity-7d", stream_of([0, 1, 2, 3, 4], [0, 1, 0, 0, 1], times=times), AGAIN) == [0, 1]
 
 
 @pytest.mark.parametrize("name", sorted({"isgd", "bpr", "river", "als", "item-item", "sasrec-offline"} & {*PEERS_HERE}))

@@ -94,6 +94,10 @@ def test_what_is_new_and_what_lies_in_the_basket_is_told() -> None:
     assert spy.asked[-1].basket_sizes.tolist() == [1, 2]
     assert spy.asked[-1].num_new.tolist() == [0, 1]
 
+    played(spy, stream_of([0, 0, 0, 0], [0, 1, 2, 3], times=[0, 5, 5, 5]), Rules(batch=2, history="stale"))
+    assert spy.asked[-1].basket_sizes.tolist() == [1, 1]
+    assert spy.asked[-1].num_new.tolist() == [0, 0]
+
 
 def test_users_without_an_earlier_event_are_reported_apart() -> None:
     stream = stream_of([0, 0, 1, 1, 2], [0, 1, 0, 1, 1])
