@@ -52,7 +52,7 @@ PEERS: Mapping[str, Entry] = {
     "popularity": Entry(make=partial(Popularity, half_life_events=20_000.0)),
     "item-knn": Entry(make=ItemKnn),
     "vs-knn": Entry(make=VsKnn),
-    "markov": Entry(make=partial(Transitions, num_recent=1, popularity_power=0.0)),
+    "markov": Entry(make=partial(Transitions, num_recent=1, popularity_power=0.0, popularity_worth=0.2)),
     "own-recent": Entry(make=OwnRecent),
     "own-frequent": Entry(make=OwnFrequent),
     "popularity-200": Entry(make=partial(Popularity, half_life_events=200.0)),

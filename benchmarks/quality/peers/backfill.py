@@ -8,13 +8,15 @@ from benchmarks.quality.peers.peer import Float32, Int64
 __all__ = ["Backfill"]
 
 HALF_LIFE_EVENTS = 2000.0
-_WORTH = 1e-4
+SLIGHT = 1e-4
+"""Worth of the most popular item against the best of the peer: only zeros and ties are decided."""
 
 
 class Backfill:
-    """Adds a popularity far below any score of the peer, so that zeros are not one large tie."""
+    """Adds a popularity to the scores of a peer, so that zeros are not one large tie."""
 
-    def __init__(self, num_items: int) -> None:
+    def __init__(self, num_items: int, worth: float = SLIGHT) -> None:
+        self._worth = worth
         self._counts = FadingCounts(num_items, HALF_LIFE_EVENTS)
 
     def learn(self, item_rows: Int64) -> None:
@@ -25,5 +27,7 @@ class Backfill:
         """Return ``scores`` ``[B, I]``, at least 0, divided by the largest of each row, with the popularity added."""
         counts = self._counts.values(scores.shape[1])
         largest = scores.max(axis=1, initial=0.0, keepdims=True)
-        filled: Float32 = scores / np.where(largest > 0, largest, 1.0) + counts * (_WORTH / max(counts.max(), 1e-30))
+        filled: Float32 = scores / np.where(largest > 0, largest, 1.0) + counts * (
+            self._worth / max(counts.max(), 1e-30)
+        )
         return filled.astype(np.float32, copy=False)

@@ -16,16 +16,23 @@ class Transitions:
     """Directed counts from each of the newest items to what came, fading with position and with events.
 
     Source: sequential rules, Ludewig and Jannach, UMUAI 2018, here with geometric position weights on both sides. With
-    one recent item it is the first-order Markov chain.
+    one recent item it is the first-order Markov chain. Popularity is mixed in, as counts of what followed are small:
+    for the chain that was worth 1 to 10 % on the first events of three streams, for twenty items little.
     """
 
     def __init__(
-        self, sizes: Sizes, *, num_recent: int = 20, position_decay: float = 0.8, popularity_power: float = 0.1
+        self,
+        sizes: Sizes,
+        *,
+        num_recent: int = 20,
+        position_decay: float = 0.8,
+        popularity_power: float = 0.1,
+        popularity_worth: float = 0.03,
     ) -> None:
         self._position_weights = (position_decay ** np.arange(num_recent)).astype(np.float32)
         self._pairs = SparsePairs(sizes.num_items, HALF_LIFE_EVENTS)
         self._counts = FadingCounts(sizes.num_items, HALF_LIFE_EVENTS)
-        self._backfill = Backfill(sizes.num_items)
+        self._backfill = Backfill(sizes.num_items, popularity_worth)
         self._num_items = sizes.num_items
         self._power = popularity_power
 
