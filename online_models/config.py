@@ -9,8 +9,10 @@ __all__ = [
     "FactorizationConfig",
     "FusionConfig",
     "LearnerConfig",
+    "NeighboursConfig",
     "PopularityConfig",
     "RecencyConfig",
+    "RerankerConfig",
     "SequenceConfig",
     "TransitionsConfig",
 ]
@@ -48,6 +50,26 @@ class TransitionsConfig:
         _expect("transitions.half_life_events", self.half_life_events, self.half_life_events > 0, "> 0")
         _expect_range("transitions.popularity_power", self.popularity_power, 0.0, 1.0)
         _expect_range("transitions.num_slots", self.num_slots, 1, 4096)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighboursConfig:
+    """The memory of who took what lately."""
+
+    num_recent: int = 20
+    """Newest items of a history whose users are met. 1 to 64."""
+    users_per_item: int = 64
+    """Newest users remembered per item; 4 bytes each. 1 to 4096."""
+    items_per_user: int = 30
+    """Newest items of a user that he votes for, at most ``history_length``; 4 bytes each. 1 to 1000."""
+    num_nearest: int = 80
+    """Users that vote. 1 to 4096."""
+
+    def __post_init__(self) -> None:
+        _expect_range("neighbours.num_recent", self.num_recent, 1, 64)
+        _expect_range("neighbours.users_per_item", self.users_per_item, 1, 4096)
+        _expect_range("neighbours.items_per_user", self.items_per_user, 1, 1000)
+        _expect_range("neighbours.num_nearest", self.num_nearest, 1, 4096)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +150,23 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RerankerConfig:
+    """The network that orders the best of the mixture anew."""
+
+    num_best: int = 100
+    """N, items of the mixture that it sees. 1 to 10000."""
+    width: int = 48
+    """Width of its two layers. 1 to 1024."""
+    learning_rate: float = 0.002
+    """Step of Adam. More than 0."""
+
+    def __post_init__(self) -> None:
+        _expect_range("reranker.num_best", self.num_best, 1, 10_000)
+        _expect_range("reranker.width", self.width, 1, 1024)
+        _expect("reranker.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerConfig:
     """Everything the learner can be told."""
 
@@ -152,10 +191,14 @@ class LearnerConfig:
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
     successors: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(num_recent=1))
     """A second transition memory, of what came right after the newest item."""
+    cooccurrence: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(position_decay=0.9))
+    """The memory of what comes near what; its ``popularity_power`` is not used: a cosine is one half."""
+    neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)
     recency: RecencyConfig = field(default_factory=RecencyConfig)
     mf: FactorizationConfig = field(default_factory=FactorizationConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    reranker: RerankerConfig = field(default_factory=RerankerConfig)
 
     def __post_init__(self) -> None:
         _expect_range("k", self.k, 1, 1000)

@@ -1,7 +1,5 @@
-"""How much to trust each scorer, learned online from how likely they made what really happened."""
+"""How much to trust each scorer in which situation, learned online from how likely they made what really happened."""
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,12 +13,20 @@ __all__ = ["FIRST_WEIGHTS", "Fusion", "Mixture"]
 FIRST_WEIGHTS = {
     "sequence": 0.5,
     "mf": 0.1,
-    "transitions": 0.7,
+    "transitions": 0.5,
     "successors": 0.2,
+    "cooccurrence": 0.3,
+    "neighbours": 0.3,
     "recency": 0.1,
     "popularity": 0.3,
+    "popularity_200": 0.0,
+    "popularity_2000": 0.0,
+    "popularity_200000": 0.0,
 }
 """Trust before anything was learned."""
+
+_FEW_EVENTS = 4.0
+"""A bucket that fewer events of a sub-step were in moves less, by how many more these would have been."""
 
 
 class Mixture:
@@ -37,51 +43,49 @@ class Mixture:
 
 
 class Fusion:
-    """Log-scores added up with one weight per channel and bucket of history length.
+    """Log-scores added up with one weight per channel, which is a sum over the buckets that the question is in.
 
     The weights climb the likelihood of the softmax over the items that may be listed: their gradient is
     the channel's mean score minus its score of what happened, so no graph is needed.
     """
 
-    def __init__(self, config: FusionConfig, channels: tuple[str, ...], history_length: int) -> None:
+    def __init__(self, config: FusionConfig, channels: tuple[str, ...], num_situations: int) -> None:
         self.channels = channels
-        first = torch.tensor([FIRST_WEIGHTS[channel] for channel in channels])
-        self.weights = first.repeat(history_length.bit_length() + 1, 1)  # [buckets, C]
-        self.num_events = torch.zeros(len(self.weights), dtype=torch.float64)
+        self.weights = torch.zeros(num_situations, len(channels))  # [buckets, C]
+        self.weights[0] = torch.tensor([FIRST_WEIGHTS[channel] for channel in channels])  # of all questions
+        self.num_events = torch.zeros(num_situations, dtype=torch.float64)
         # A channel that scores all candidates alike has a slope of rounding errors, which Adam would blow up to
         # full steps without this floor.
         self.adam = Adam(config.learning_rate, epsilon=1e-3)
         self.adam.add("weights", self.weights)
 
-    def buckets(self, lengths: npt.NDArray[np.int64]) -> Tensor:
-        """Return the bucket of each history length: 0 for none, then one per power of two."""
-        return torch.from_numpy(np.ceil(np.log2(lengths + 1.0)).astype(np.int64))
-
-    def mix(self, scores: list[Tensor], buckets: Tensor) -> Tensor:
-        """Return the weighted sum of the channels' scores: ``[E, I]`` float32."""
-        weights = self.weights[buckets].to(scores[0].device)
+    def mix(self, scores: list[Tensor], situations: Tensor) -> Tensor:
+        """Return the weighted sum of the channels' scores: ``[E, I]`` float32; ``situations`` ``[E, F]`` int64."""
+        weights = self.weights[situations].sum(1).to(scores[0].device)
         mixed = scores[0] * weights[:, :1]
         for place in range(1, len(scores)):
             mixed.addcmul_(scores[place], weights[:, place : place + 1])
         return mixed
 
     def gradients(self, scores: list[Tensor], mixture: Mixture, targets: Tensor) -> Tensor:
-        """Return each question's slope of the loss in the weights: ``[E, C]`` float32."""
+        """Return each question's slope of the loss in its weights: ``[E, C]`` float32."""
         shares = mixture.probabilities(mixture.scores)
         means = torch.stack([torch.linalg.vecdot(shares, channel) for channel in scores], 1)
         return means - torch.cat([channel.gather(1, targets[:, None]) for channel in scores], 1)
 
-    def learn(self, gradients: Tensor, buckets: Tensor) -> bool:
+    def learn(self, gradients: Tensor, situations: Tensor) -> bool:
         """Move the weights of the buckets asked; return False when that was not finite and left out."""
-        if not len(buckets):
+        if not len(situations):
             return True
-        sums = torch.zeros_like(self.weights).index_add_(0, buckets, gradients.to(self.weights.device))
+        buckets = situations.flatten()
+        slopes = gradients.to(self.weights.device).repeat_interleave(situations.shape[1], 0)
+        sums = torch.zeros_like(self.weights).index_add_(0, buckets, slopes)
         counts = torch.bincount(buckets, minlength=len(self.weights))
         if not bool(torch.isfinite(sums).all()):
             return False
         rows = torch.nonzero(counts)[:, 0]
         self.adam.begin()
-        self.adam.update("weights", self.weights, sums[rows] / counts[rows, None], rows)
+        self.adam.update("weights", self.weights, sums[rows] / (counts[rows, None] + _FEW_EVENTS), rows)
         self.num_events += counts
         return True
 
@@ -104,8 +108,10 @@ class Fusion:
 
     def mean_weights(self) -> dict[str, float]:
         """Return each channel's weight, averaged over the events that were asked so far."""
-        shares = self.num_events / self.num_events.sum().clamp(min=1.0)
-        means = shares @ self.weights.double() if shares.sum() > 0 else self.weights.double().mean(0)
+        # Every question is in the first bucket, so that one has counted them all.
+        means = (self.num_events / self.num_events[0].clamp(min=1.0)) @ self.weights.double()
+        if not self.num_events[0]:
+            means = self.weights[0].double()
         return dict(zip(self.channels, means.tolist(), strict=True))
 
     def _tables(self) -> dict[str, Table]:

@@ -1,7 +1,7 @@
 """The learner: scores every event before it learns it, and ranks the catalogue for any user at any time."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from online_models.history import Histories, SubStep
 from online_models.owned import OwnedItems
 from online_models.parts import Parts, Table, copies
 from online_models.ranking import Evaluated, StepReport, join_evaluated, mid_ranks
-from online_models.scorers import BASELINES, CHANNELS, make_scorers
+from online_models.reranker import Reranked, Reranker
+from online_models.scorers import BASELINES, CHANNELS, RERANKED, make_scorers
+from online_models.situations import num_situations, situations_of
 from online_models.state import State
 from online_models.tables import allocated_rows, grow_table
 from online_models.topk import exact_topk
@@ -35,6 +37,20 @@ _RANK_BLOCK_CELLS = 1 << 22
 
 def _no_clock() -> float:
     return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """What an evaluation left for the mixture to learn from."""
+
+    slopes: Tensor
+    """``[n, C]`` of the fusion's weights, of the n events whose item was known."""
+    situations: Tensor
+    """``[n, F]`` of these."""
+    reranked: Reranked | None
+    """Of all E events that were evaluated."""
+    targets: Tensor
+    """``[E]``, ``NO_ROW`` where the item was not known."""
 
 
 class OnlineLearner:
@@ -55,7 +71,12 @@ class OnlineLearner:
         self._device = resolve_device(config.device, deterministic=config.deterministic)
         self._scorers = make_scorers(config, self._device)
         self._channels = CHANNELS[config.scorer]
-        self._fusion = Fusion(config.fusion, self._channels, config.history_length)
+        num_buckets = num_situations(config.history_length)
+        self._fusion = Fusion(config.fusion, self._channels, num_buckets)
+        self._reranker: Reranker | None = None
+        if config.scorer in RERANKED:
+            widths = (len(self._channels), num_buckets)
+            self._reranker = Reranker(config.reranker, *widths, config.seed, self._device)
         self._histories = Histories(config.history_length)
         self._owned = OwnedItems(config.owned_capacity)
         self._known = torch.zeros(0, dtype=torch.bool, device=self._device)
@@ -132,6 +153,7 @@ class OnlineLearner:
             "histories": self._histories.state(),
             "owned": self._owned.state(),
             "fusion": self._fusion.state(),
+            "reranker": self._reranker.state() if self._reranker else {},
             "scorers": {name: scorer.state() for name, scorer in self._scorers.items()},
         }
 
@@ -145,7 +167,7 @@ class OnlineLearner:
             StateError: the state is of a learner with another scorer, seed, width, length or capacity, or is none; the
                 message begins with the path of the part. This learner is of no more use.
         """
-        parts = Parts(state, [*self._tables(), "scorer", "seed", "histories", "owned", "fusion", "scorers"])
+        parts = Parts(state, [*self._tables(), "scorer", "seed", "histories", "owned", "fusion", "reranker", "scorers"])
         parts.expect("scorer", self.config.scorer)
         parts.expect("seed", self.config.seed)
         parts.give("histories", self._histories)
@@ -153,6 +175,8 @@ class OnlineLearner:
         parts.fill(self._tables())
         parts.give("owned", self._owned)
         parts.give("fusion", self._fusion)
+        with parts.below("reranker") as reranker:
+            Parts(reranker, []) if self._reranker is None else self._reranker.load(reranker)
         with parts.below("scorers") as states:
             scorer_parts = Parts(states, self._scorers)
             for name, scorer in self._scorers.items():
@@ -160,6 +184,8 @@ class OnlineLearner:
 
     def is_finite(self) -> bool:
         """Return whether no table holds NaN or infinity; tables stay on their device."""
+        if self._reranker and not self._reranker.is_finite():
+            return False
         return self._fusion.is_finite() and all(scorer.is_finite() for scorer in self._scorers.values())
 
     def history(self, user_row: int) -> Int64:
@@ -196,9 +222,9 @@ class OnlineLearner:
         owned = self._owned_before(step)
         has_already = owned.gather(1, self._to(part.item_rows)[:, None])[:, 0].cpu().numpy()
         is_positive = part.weights > 0
-        evaluated, slopes = self._evaluate(step, owned, np.flatnonzero(is_positive & ~has_already))
+        evaluated, lesson = self._evaluate(step, owned, np.flatnonzero(is_positive & ~has_already))
         scored = self._clock()
-        num_skipped = self._learn(step, has_already, *slopes)
+        num_skipped = self._learn(step, has_already, lesson)
         counts = (int(step.is_late.sum()), int((is_positive & has_already).sum()), num_skipped)
         return evaluated, counts, (scored - begun, self._clock() - scored)
 
@@ -210,7 +236,9 @@ class OnlineLearner:
             return
         self._histories.reset(users, items)
         self._owned.reset(users, items)
-        self._known[torch.from_numpy(items).to(self._device)] = False
+        self._known[self._to(items)] = False
+        if self._reranker:
+            self._reranker.reset(self._to(items))
         for scorer in self._scorers.values():
             scorer.reset(users, items)
 
@@ -223,10 +251,12 @@ class OnlineLearner:
             self._known = grow_table(self._known, size)
         for scorer in self._scorers.values():
             scorer.grow(num_users, num_items)
+        if self._reranker:
+            self._reranker.grow(num_items)
         self._num_users, self._num_items = num_users, num_items  # last: a growth that failed is tried again
 
-    def _evaluate(self, step: SubStep, owned: Tensor, events: Int64) -> tuple[Evaluated, tuple[Tensor, Tensor]]:
-        """Rank the items of ``events`` by the state as it is; return that and what the fusion learns from it."""
+    def _evaluate(self, step: SubStep, owned: Tensor, events: Int64) -> tuple[Evaluated, "_Lesson"]:
+        """Rank the items of ``events`` by the state as it is; return that and what the mixture learns from it."""
         known = self._known[: self._num_items]
         scores = {name: scorer.score_events(step, self._num_items) for name, scorer in self._scorers.items()}
         where = self._to(events)
@@ -235,34 +265,44 @@ class OnlineLearner:
         blocked = owned[where] | ~known
         targets = self._to(step.batch.item_rows[events])
         is_known = known[targets]
-        buckets = self._fusion.buckets(step.context.lengths[events])
+        context = step.context.take(events)
+        situations = torch.from_numpy(situations_of(context))
         channels = [scores[name] for name in self._channels]
-        mixed = self._fusion.mix(channels, buckets)
-        right = mixed.gather(1, targets[:, None])[:, 0]
-        mixture = Mixture(mixed, blocked)
+        mixture = Mixture(self._fusion.mix(channels, situations), blocked)
         slopes = self._fusion.gradients(channels, mixture, targets)[is_known].cpu()
-        losses = (mixture.log_total - right).double()
-        uniform = torch.log(known.sum() + 1.0).double()
-        losses = torch.where(is_known & torch.isfinite(losses), losses, uniform)
-        tables = {"model": mixture.scores}
-        tables |= {name: scores[name].masked_fill(blocked, -torch.inf) for name in BASELINES}
-        ranks = {name: mid_ranks(table, targets).masked_fill_(~is_known, torch.inf) for name, table in tables.items()}
+        tables = {name: scores[name].masked_fill(blocked, -torch.inf) for name in BASELINES}
+        ranks = {name: mid_ranks(table, targets) for name, table in tables.items()}
         tops = {name: exact_topk(table, self.config.k)[0] for name, table in tables.items()}
+        losses = mixture.log_total - mixture.scores.gather(1, targets[:, None])[:, 0]
+        ranks["model"] = mid_ranks(mixture.scores, targets)
+        reranked = None
+        if self._reranker:
+            reranked = self._reranker.rerank(channels, mixture, situations, context, self.config.k)
+            found, is_inside = reranked.ranks(targets)
+            ranks["model"] = torch.where(is_inside, found, ranks["model"])
+            losses = torch.where(is_inside, reranked.losses(targets), losses)
+        tops["model"] = reranked.rows[:, : self.config.k] if reranked else exact_topk(mixture.scores, self.config.k)[0]
+        uniform = torch.log(known.sum() + 1.0).double()
+        losses = torch.where(is_known & torch.isfinite(losses), losses.double(), uniform)
         evaluated = Evaluated(
             events=events,
             loss_nats=losses.cpu().numpy(),
-            ranks={name: rank.cpu().numpy() for name, rank in ranks.items()},
+            ranks={name: rank.masked_fill_(~is_known, torch.inf).cpu().numpy() for name, rank in ranks.items()},
             top_rows={name: top.cpu().numpy() for name, top in tops.items()},
         )
-        return evaluated, (slopes, buckets[is_known.cpu()])
+        targets = targets.masked_fill(~is_known, NO_ROW)
+        return evaluated, _Lesson(slopes, situations[is_known.cpu()], reranked, targets)
 
-    def _learn(self, step: SubStep, has_already: npt.NDArray[np.bool_], slopes: Tensor, buckets: Tensor) -> int:
+    def _learn(self, step: SubStep, has_already: npt.NDArray[np.bool_], lesson: "_Lesson") -> int:
         """Learn all events of ``step``; return how many updates were left out because they were not finite."""
         batch = step.batch
         self._known[self._to(batch.item_rows[batch.weights > 0])] = True
         known = self._known[: self._num_items]
         was_finite = [scorer.learn(step, known) for scorer in self._scorers.values()]
-        was_finite.append(self._fusion.learn(slopes, buckets))
+        was_finite.append(self._fusion.learn(lesson.slopes, lesson.situations))
+        if self._reranker and lesson.reranked:
+            was_finite.append(self._reranker.learn(lesson.reranked, lesson.targets))
+            self._reranker.see(self._to(batch.item_rows[batch.weights > 0]))
         self._histories.write(step.after)
         new = batch.owns & ~has_already
         self._owned.add(batch.user_rows[new], batch.item_rows[new])
@@ -274,19 +314,24 @@ class OnlineLearner:
     def _rank(self, user_rows: Int64, k: int) -> TopK:
         context = self._histories.context(user_rows)
         channels = [self._scorers[name].score(context, self._num_items) for name in self._channels]
-        mixed = self._fusion.mix(channels, self._fusion.buckets(context.lengths))
+        situations = torch.from_numpy(situations_of(context))
         blocked = (~self._known[: self._num_items]).repeat(len(user_rows), 1)
         inside = np.flatnonzero(user_rows < self._num_users)
         places, items = self._owned.pairs(user_rows[inside])
         blocked[self._to(inside[places]), self._to(items)] = True
-        mixture = Mixture(mixed, blocked)
-        rows, best = exact_topk(mixture.scores, k)
+        mixture = Mixture(self._fusion.mix(channels, situations), blocked)
+        if self._reranker:
+            reranked = self._reranker.rerank(channels, mixture, situations, context, k)
+            rows, shares = reranked.rows[:, :k], torch.exp(reranked.log_shares[:, :k])
+        else:
+            rows, best = exact_topk(mixture.scores, k)
+            shares = mixture.probabilities(best)
         transitions = self._scorers["transitions"]
         assert isinstance(transitions, Transitions), f"baseline transitions is a {type(transitions).__name__}"
         return TopK(
             user_rows=user_rows,
             item_rows=rows.cpu().numpy(),
-            scores=mixture.probabilities(best).cpu().numpy(),
+            scores=shares.nan_to_num_(nan=0.0).cpu().numpy(),
             reasons=transitions.reasons(context, rows).cpu().numpy(),
         )
 

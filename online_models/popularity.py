@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from online_models.config import LearnerConfig
+from online_models.config import PopularityConfig
 from online_models.decay import DecayingScale
 from online_models.history import Context, SubStep
 from online_models.parts import Parts, Table, are_finite, copies
@@ -22,8 +22,9 @@ _SMOOTHING = 0.05
 class Popularity:
     """One decayed count per item; evidence against an item is subtracted, down to 0."""
 
-    def __init__(self, config: LearnerConfig, device: torch.device) -> None:
-        self.scale = DecayingScale(config.popularity.half_life_events)
+    def __init__(self, name: str, config: PopularityConfig, device: torch.device) -> None:
+        self.name = name
+        self.scale = DecayingScale(config.half_life_events)
         self.counts = torch.zeros(0, device=device)
         self.num_used = 0
 
@@ -76,7 +77,7 @@ class Popularity:
 
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries by name."""
-        return {"popularity.items": (self.num_used, len(self.counts))}
+        return {f"{self.name}.items": (self.num_used, len(self.counts))}
 
     def _tables(self) -> dict[str, Table]:
         return {"counts": self.counts[: self.num_used]}

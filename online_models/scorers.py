@@ -1,24 +1,41 @@
 """The scorers by name, and what each is mixed with."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
-from online_models.config import LearnerConfig
+from online_models.config import LearnerConfig, PopularityConfig
+from online_models.cooccurrence import Cooccurrence
 from online_models.errors import ConfigError
 from online_models.factorization import MatrixFactorization
+from online_models.neighbours import Neighbours
 from online_models.popularity import Popularity
 from online_models.recency import Recency
 from online_models.scorer import Scorer
 from online_models.sequence import SequenceScorer
 from online_models.transitions import Transitions
 
-__all__ = ["BASELINES", "CHANNELS", "SCORERS", "make_scorers"]
+__all__ = ["BASELINES", "CHANNELS", "HALF_LIVES_EVENTS", "RERANKED", "SCORERS", "make_scorers"]
+
+HALF_LIVES_EVENTS = {"popularity_200": 200.0, "popularity_2000": 2_000.0, "popularity_200000": 200_000.0}
+"""Fame of the moment, of the day and of all times, beside the baseline's."""
+
+
+def _popularity_of(name: str, popularity: PopularityConfig, config: LearnerConfig, device: torch.device) -> Scorer:
+    return Popularity(name, popularity, device)
+
 
 SCORERS: Mapping[str, Callable[[LearnerConfig, torch.device], Scorer]] = {
-    "popularity": Popularity,
+    "popularity": lambda config, device: Popularity("popularity", config.popularity, device),
+    **{
+        name: partial(_popularity_of, name, PopularityConfig(half_life_events=half_life))
+        for name, half_life in HALF_LIVES_EVENTS.items()
+    },
     "transitions": lambda config, device: Transitions("transitions", config.transitions, device),
     "successors": lambda config, device: Transitions("successors", config.successors, device),
+    "cooccurrence": lambda config, device: Cooccurrence("cooccurrence", config.cooccurrence, device),
+    "neighbours": lambda config, device: Neighbours(config.neighbours, config.history_length, device),
     "recency": lambda config, device: Recency(config.recency, config.history_length, device),
     "mf": MatrixFactorization,
     "sequence": SequenceScorer,
@@ -28,11 +45,26 @@ CHANNELS: Mapping[str, tuple[str, ...]] = {
     "popularity": ("popularity",),
     "transitions": ("transitions", "popularity"),
     "successors": ("successors", "popularity"),
+    "cooccurrence": ("cooccurrence", "popularity"),
+    "neighbours": ("neighbours", "popularity"),
     "recency": ("recency", "popularity"),
+    **{name: (name,) for name in HALF_LIVES_EVENTS},
     "mf": ("mf", "transitions", "popularity"),
-    "sequence": ("sequence", "transitions", "successors", "recency", "popularity"),
+    "sequence": (
+        "sequence",
+        "transitions",
+        "successors",
+        "cooccurrence",
+        "neighbours",
+        "recency",
+        "popularity",
+        *HALF_LIVES_EVENTS,
+    ),
 }
 """Which scorers the model mixes, by the name of the one that leads."""
+
+RERANKED = ("sequence",)
+"""The models whose best items are ordered anew by a network."""
 
 BASELINES = ("transitions", "popularity")
 """Always run beside the model and scored on the same events."""

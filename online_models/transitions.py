@@ -43,6 +43,7 @@ class Transitions:
         self.counts = torch.zeros(0, device=device)  # evidence per target, in the unit of the weights
         powers = self.config.position_decay ** torch.arange(self.config.num_recent, dtype=torch.float32)
         self.position_weights = powers.to(device)
+        self.evidence_weights = self.position_weights
         self.num_used = 0
 
     def grow(self, num_users: int, num_items: int) -> None:
@@ -73,8 +74,7 @@ class Transitions:
         neighbours, weights = self._recall(context)
         scores = torch.zeros((len(neighbours), num_items), device=weights.device)
         scores.scatter_add_(1, neighbours.flatten(1).long().clamp_(min=0), weights.flatten(1))
-        fame = (self.counts[:num_items] / self.scale.value).clamp_(min=1.0).pow_(-self.config.popularity_power)
-        return scores.mul_(fame / self.scale.value).add_(_SMOOTHING).log_()
+        return scores.mul_(self._target_worth(num_items) / self.scale.value).add_(_SMOOTHING).log_()
 
     def score_events(self, step: SubStep, num_items: int) -> Tensor:
         """Return the scores just before each event of ``step``: ``[B, num_items]``."""
@@ -151,20 +151,32 @@ class Transitions:
     def _recall(self, context: Context) -> tuple[Tensor, Tensor]:
         """Return neighbours ``[R, n, S]`` int32 of the newest n items and their weighted evidence."""
         sources = self._sources(context)
-        worth = self.position_weights[: sources.shape[1]] * (sources != NO_ROW)
         inside = sources.clamp(min=0)
+        worth = self.position_weights[: sources.shape[1]] * (sources != NO_ROW) * self._source_worth(inside)
         return self.neighbours[inside], self.weights[inside] * worth[:, :, None]
+
+    def _source_worth(self, sources: Tensor) -> Tensor:
+        """Return what evidence from these items is worth, besides their position: ``[R, n]``."""
+        return torch.ones_like(sources, dtype=torch.float32)
+
+    def _target_worth(self, num_items: int) -> Tensor:
+        """Return what evidence for each item is worth: ``[num_items]``."""
+        return (self.counts[:num_items] / self.scale.value).clamp_(min=1.0).pow_(-self.config.popularity_power)
+
+    def _pairs(self, sources: Tensor, targets: Tensor, worth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return which item is evidence for which, ``[n]`` each, from (earlier, later) pairs."""
+        return sources, targets, worth
 
     def _evidence(self, step: SubStep) -> tuple[Tensor, Tensor, Tensor]:
         """Return the different (source, target) pairs of the step, in order, and the evidence for each."""
         sources = self._sources(step.context)
         weights = torch.from_numpy(step.batch.weights).to(sources.device)
         targets = torch.from_numpy(step.batch.item_rows).to(sources.device)
-        worth = weights[:, None] * self.position_weights[: sources.shape[1]]
+        worth = weights[:, None] * self.evidence_weights[: sources.shape[1]]
         used = (sources != NO_ROW) & (worth != 0)
-        keys = ((sources << _KEY_BITS) | targets[:, None])[used]
-        different, inverse = torch.unique(keys, return_inverse=True)
-        evidence = torch.zeros(len(different), device=keys.device).index_add_(0, inverse, worth[used])
+        sources, targets, worth = self._pairs(sources[used], targets[:, None].expand_as(sources)[used], worth[used])
+        different, inverse = torch.unique((sources << _KEY_BITS) | targets, return_inverse=True)
+        evidence = torch.zeros(len(different), device=worth.device).index_add_(0, inverse, worth)
         return different >> _KEY_BITS, different & ((1 << _KEY_BITS) - 1), evidence * self.scale.value
 
     def _add(self, sources: Tensor, targets: Tensor, evidence: Tensor) -> None:

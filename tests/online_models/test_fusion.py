@@ -1,72 +1,100 @@
 """Trust in channels climbs the likelihood."""
 
-import numpy as np
 import pytest
 import torch
 
 from online_models import FusionConfig
-from online_models.fusion import Fusion, Mixture
+from online_models.fusion import FIRST_WEIGHTS, Fusion, Mixture
 
 CHANNELS = ("sequence", "popularity")
+NUM_BUCKETS = 6
+PLACES = torch.tensor([[0, 2, 4], [0, 3, 4], [0, 3, 4]])
+"""Buckets of three questions: all are in the first and the fifth."""
 
 
-def test_history_lengths_fall_into_one_bucket_per_power_of_two() -> None:
-    fusion = Fusion(FusionConfig(), CHANNELS, 8)
-
-    assert fusion.buckets(np.array([0, 1, 2, 3, 4, 7, 8])).tolist() == [0, 1, 2, 2, 3, 3, 4]
-    assert len(fusion.weights) == 5
+def make_fusion(learning_rate: float = 0.01) -> Fusion:
+    return Fusion(FusionConfig(learning_rate=learning_rate), CHANNELS, NUM_BUCKETS)
 
 
-def test_the_mix_is_the_weighted_sum_of_the_bucket() -> None:
-    fusion = Fusion(FusionConfig(), CHANNELS, 8)
-    fusion.weights[2] = torch.tensor([2.0, -1.0])
+def test_the_mix_is_weighted_by_the_sum_over_the_buckets_of_the_question() -> None:
+    fusion = make_fusion()
+    fusion.weights[0] = torch.tensor([1.0, 0.5])
+    fusion.weights[2] = torch.tensor([1.0, -1.5])
 
-    mixed = fusion.mix([torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 8.0]])], torch.tensor([2]))
+    mixed = fusion.mix([torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 8.0]])], torch.tensor([[0, 2, 4]]))
 
     assert mixed.tolist() == [[-2.0, -4.0]]
 
 
+def test_before_anything_is_learned_all_situations_have_the_first_weights() -> None:
+    weights = make_fusion().weights[torch.tensor([[0, 1, 5], [0, 2, 4]])].sum(1)
+
+    assert weights.tolist() == [pytest.approx([FIRST_WEIGHTS[name] for name in CHANNELS])] * 2
+
+
 def test_the_slope_is_that_of_the_log_loss_over_what_may_be_listed() -> None:
     scores = [torch.randn(3, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    fusion, buckets, targets = Fusion(FusionConfig(), CHANNELS, 8), torch.tensor([0, 1, 1]), torch.tensor([0, 4, 2])
+    fusion, targets = make_fusion(), torch.tensor([0, 4, 2])
     blocked = torch.zeros(3, 5, dtype=torch.bool)
     blocked[:, 3] = True
-    weights = fusion.weights[buckets].clone().requires_grad_()
+    weights = fusion.weights[PLACES].sum(1).requires_grad_()
     mixed = (torch.stack(scores, 2) * weights[:, None, :]).sum(2).masked_fill(blocked, -torch.inf)
     torch.nn.functional.cross_entropy(mixed, targets, reduction="sum").backward()
 
-    slopes = fusion.gradients(scores, Mixture(fusion.mix(scores, buckets), blocked), targets)
+    slopes = fusion.gradients(scores, Mixture(fusion.mix(scores, PLACES), blocked), targets)
 
     assert weights.grad is not None
     assert torch.allclose(slopes, weights.grad, atol=1e-6)
 
 
-def test_a_channel_that_is_right_gains_trust_in_its_bucket_alone() -> None:
-    fusion = Fusion(FusionConfig(learning_rate=0.1), CHANNELS, 8)
+def test_a_channel_that_is_right_gains_trust_in_the_buckets_of_the_question_alone() -> None:
+    fusion = make_fusion(0.1)
     before = fusion.weights.clone()
 
-    assert fusion.learn(torch.tensor([[-1.0, 0.5]]), torch.tensor([1]))
+    assert fusion.learn(torch.tensor([[-1.0, 0.5]]), torch.tensor([[0, 2, 4]]))
 
     # The first step of Adam is one learning rate against the sign of the slope, a little less for its floor.
-    assert (fusion.weights - before)[1].tolist() == pytest.approx([0.1, -0.1], abs=2e-3)
-    assert torch.equal(fusion.weights[[0, 2, 3, 4]], before[[0, 2, 3, 4]])
+    for bucket in (0, 2, 4):
+        assert (fusion.weights - before)[bucket].tolist() == pytest.approx([0.1, -0.1], abs=1e-2)
+    assert torch.equal(fusion.weights[[1, 3, 5]], before[[1, 3, 5]])
+
+
+def test_trust_that_is_learned_in_one_situation_is_not_lost_in_another() -> None:
+    """Two situations in which the other channel is right: a single weight for both could not tell them apart."""
+    fusion = make_fusion(0.05)
+    for _ in range(200):
+        fusion.learn(torch.tensor([[-1.0, 1.0], [1.0, -1.0]]), torch.tensor([[0, 1], [0, 2]]))
+
+    weights = fusion.weights[torch.tensor([[0, 1], [0, 2]])].sum(1)
+
+    assert weights[0, 0] > weights[0, 1] + 1.0
+    assert weights[1, 1] > weights[1, 0] + 1.0
 
 
 def test_slopes_of_rounding_errors_do_not_move_trust() -> None:
-    fusion = Fusion(FusionConfig(learning_rate=0.1), CHANNELS, 8)
+    fusion = make_fusion(0.1)
     before = fusion.weights.clone()
     for _ in range(100):
-        fusion.learn(torch.tensor([[1e-6, -1e-6]]), torch.tensor([1]))
+        fusion.learn(torch.tensor([[1e-6, -1e-6]]), torch.tensor([[0, 1]]))
 
     assert torch.allclose(fusion.weights, before, atol=0.1)
 
 
 def test_a_slope_that_is_not_finite_changes_nothing() -> None:
-    fusion = Fusion(FusionConfig(), CHANNELS, 8)
+    fusion = make_fusion()
     before = fusion.weights.clone()
 
-    assert not fusion.learn(torch.tensor([[float("nan"), 0.5]]), torch.tensor([1]))
+    assert not fusion.learn(torch.tensor([[float("nan"), 0.5]]), torch.tensor([[0, 1]]))
     assert torch.equal(fusion.weights, before)
+
+
+def test_the_mean_weights_count_every_situation_as_often_as_it_was_asked() -> None:
+    fusion = make_fusion()
+    fusion.learn(torch.zeros(4, 2), torch.tensor([[0, 1], [0, 1], [0, 1], [0, 2]]))
+    fusion.weights.zero_()
+    fusion.weights[1], fusion.weights[2] = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])
+
+    assert fusion.mean_weights() == pytest.approx({"sequence": 0.75, "popularity": 0.5})
 
 
 def test_where_nothing_may_be_listed_probabilities_are_zero() -> None:

@@ -10,12 +10,12 @@ from online_models import PopularityConfig
 from online_models.decay import DecayingScale
 from online_models.history import Histories
 from online_models.popularity import Popularity
-from tests.online_models.streams import events, small_config
+from tests.online_models.streams import events
 
 
 def counts_after(*batches: tuple[list[int], list[float]]) -> list[float]:
-    config = small_config(popularity=PopularityConfig(half_life_events=2.0))
-    scorer, histories = Popularity(config, torch.device("cpu")), Histories(4)
+    scorer = Popularity("popularity", PopularityConfig(half_life_events=2.0), torch.device("cpu"))
+    histories = Histories(4)
     scorer.grow(4, 3)
     for items, weights in batches:
         step = histories.plan(events([0] * len(items), items, weights=weights))

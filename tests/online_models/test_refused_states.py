@@ -175,7 +175,7 @@ def test_whatever_stands_in_place_of_a_part_it_is_refused_or_of_the_right_kind(s
         except StateError:
             continue
         taken.append("/".join(path))
-    counts, numbers = ("total", "num_steps", "num_learned"), ("value",)
-    kinds: dict[type, tuple[str, ...]] = {int: counts, float: numbers, dict: ("recency",)}
+    counts, numbers = ("total", "num_steps", "num_learned", "num_events"), ("value",)
+    kinds: dict[type, tuple[str, ...]] = {int: counts, float: numbers, dict: ("recency", "reranker")}
     assert all(name.endswith(kinds.get(type(wrong), ())) for name in taken), taken
     assert not taken or not isinstance(wrong, int) or wrong >= 0
