@@ -25,8 +25,8 @@ SETTINGS = fast_settings(
 class Poisoned(OnlineLearner):
     """A learner that a like poisons: it says so, and of the model that has seen it nothing is of use any more."""
 
-    def _learn(self, step, has_already, slopes, buckets) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
-        num_skipped = super()._learn(step, has_already, slopes, buckets)
+    def _learn(self, step, has_already, lesson) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
+        num_skipped = super()._learn(step, has_already, lesson)
         if not (step.batch.event_types == LIKE).any():
             return num_skipped
         self._scorers["popularity"].counts.fill_(torch.nan)  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from online_models import digest
+from online_models.scorers import CHANNELS
 from stream.checkpoints import CheckpointStore
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
 from stream.past import Past, Start, moment_of, settings_of, view_user
@@ -161,7 +162,7 @@ def test_a_user_is_shown_with_history_newest_first_and_a_list_with_reasons(strea
     assert view.partition == 1
     newest = next(r for r in reversed(stream.lists()) if r.key == b"u3")
     assert len(view.items) == 3
-    assert set(view.channel_weights) == {"sequence", "transitions", "successors", "recency", "popularity"}
+    assert set(view.channel_weights) == set(CHANNELS["sequence"])
     assert newest.value is not None
     held = {event.item for event in view.history}
     assert all(item.reason is None or item.reason in held for item in view.items)
