@@ -153,11 +153,11 @@ class FusionConfig:
 class RerankerConfig:
     """The network that orders the best of the mixture anew."""
 
-    num_best: int = 100
+    num_best: int = 64
     """N, items of the mixture that it sees. 1 to 10000."""
     width: int = 48
     """Width of its two layers. 1 to 1024."""
-    learning_rate: float = 0.002
+    learning_rate: float = 0.005
     """Step of Adam. More than 0."""
 
     def __post_init__(self) -> None:

@@ -62,7 +62,8 @@ def _power_of_two(counts: npt.NDArray[np.integer]) -> Int64:
 
 def _gap(context: Context, lengths: npt.NDArray[np.integer]) -> Int64:
     """Return 0 where there are not two events, then one bucket per power of four."""
-    gaps_ms = np.maximum(context.times_ms[:, 0] - context.times_ms[:, 1], 0)
+    # As floats: the difference of the ends of time is beyond int64.
+    gaps_ms = np.maximum(context.times_ms[:, 0].astype(np.float64) - context.times_ms[:, 1], 0.0)
     buckets = 1 + np.ceil(np.log2(gaps_ms / _GAP_UNIT_MS + 1.0) / 2.0).astype(np.int64)
     return np.where(lengths >= 2, buckets.clip(max=_NUM_GAPS - 1), 0)
 
