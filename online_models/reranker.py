@@ -47,12 +47,16 @@ class Reranked:
     """``[E, S]`` int64."""
 
     def ranks(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rank of each target among the N, ties in the middle, ``[E]`` float64, and whether it is there."""
+        """Return the rank of each target among the N, ties in the middle, ``[E]`` float64, and whether it is there.
+
+        It is infinite where the target's share is no number: a broken model must not look like a perfect one.
+        """
         is_target = self.rows == targets[:, None]
         own = self.log_shares.masked_fill(~is_target, -torch.inf).amax(1, keepdim=True)
         higher = (self.log_shares > own).sum(1).double()
         equal = (self.log_shares == own).sum(1).double() - 1.0
-        return 1.0 + higher + equal / 2.0, is_target.any(1)
+        ranks = (1.0 + higher + equal / 2.0).masked_fill_(~torch.isfinite(own[:, 0]), torch.inf)
+        return ranks, is_target.any(1)
 
     def losses(self, targets: Tensor) -> Tensor:
         """Return minus the log of each target's probability, ``[E]`` float32; infinite where it is not among the N."""
@@ -180,7 +184,8 @@ class Reranker:
 
     def _features(self, channels: list[Tensor], candidates: Tensor, context: Context) -> Tensor:
         """Return what is known of each candidate, all within a few units of 0: ``[E, N, F]`` float32."""
-        inside = candidates.clamp(min=0)
+        # An empty place repeats the best candidate: an item that may not be listed has no say in who is behind whom.
+        inside = torch.where(candidates == NO_ROW, candidates[:, :1], candidates).clamp(min=0)
         said = torch.stack([channel.gather(1, inside) for channel in channels], 2)
         behind = (said - said.amax(1, keepdim=True)).clamp_(min=-_LARGEST_DISTANCE)
         return torch.cat([behind * 0.3, (said * 0.2).clamp_(-3.0, 3.0), self._own_features(inside, context)], 2)
