@@ -297,12 +297,14 @@ def test_a_reset_item_is_forgotten_by_every_user_and_has_no_users() -> None:
 
 def test_the_last_user_and_the_last_item_can_be_reset_too() -> None:
     last = NUM_USERS - 1, NUM_ITEMS - 1
-    taught = Taught().taught([last[0], last[0], 0, 0], [3, last[1], 3, last[1]])
-    taught.reset([last[0]], [last[1]])
+    rows = [last[0], last[0], 0, 0], [3, last[1], 3, last[1]]
+    without_user, without_item = Taught().taught(*rows), Taught().taught(*rows)
 
-    state = taught.scorer.state()
-    assert not (state["users"] == last[0]).any()
-    assert not (state["items"] == last[1]).any()
+    without_user.reset([last[0]], [])
+    without_item.reset([], [last[1]])
+
+    assert not (without_user.scorer.state()["users"] == last[0]).any()
+    assert not (without_item.scorer.state()["items"] == last[1]).any()
 
 
 def test_resetting_nothing_changes_nothing() -> None:
