@@ -155,8 +155,8 @@ class RerankerConfig:
 
     num_best: int = 64
     """N, items of the mixture that it sees. 1 to 10000."""
-    width: int = 48
-    """Width of its two layers. 1 to 1024."""
+    width: int = 64
+    """Width of its hidden layer. 1 to 1024."""
     learning_rate: float = 0.005
     """Step of Adam. More than 0."""
 

@@ -65,7 +65,7 @@ class Reranked:
 
 
 class Reranker:
-    """Two layers over the features of a candidate, added to its mixed score; softmax loss over the candidates.
+    """A hidden layer over the features of a candidate, added to its mixed score; softmax loss over the candidates.
 
     Source: listwise softmax loss, Cao et al., ICML 2007; a second stage over a first one's candidates, Covington, Adams
     and Sargin, RecSys 2016.
@@ -81,8 +81,6 @@ class Reranker:
         weights = {
             "first": torch.randn((num_features, width), generator=generator) * num_features**-0.5,
             "situations": torch.zeros((num_situations, width)),
-            "second": torch.randn((width, width), generator=generator) * width**-0.5,
-            "offsets": torch.zeros(width),
             "last": torch.zeros((width, 1)),  # so that it begins as the mixture
         }
         self.weights = {name: table.to(device) for name, table in weights.items()}
@@ -218,5 +216,4 @@ class Reranker:
         selected = weights["situations"].index_select(0, situations.flatten())
         where = selected.view(*situations.shape, self.config.width).sum(1)
         hidden = functional.silu(features @ weights["first"] + where[:, None, :])
-        hidden = functional.silu(hidden @ weights["second"] + weights["offsets"])
         return (hidden @ weights["last"])[:, :, 0] + mixed.clamp(min=_NO_SCORE)
