@@ -97,7 +97,8 @@ def _from_the_start(items: Int64, types: npt.NDArray[np.generic], times_ms: Int6
 
 def _with_gaps(items: Int64, types: npt.NDArray[np.generic], times_ms: Int64, past_items: Int64) -> Runs:
     """Return runs from times ``[N, 1 + T]`` and items ``[N, 1 + T]`` shifted by one event."""
-    gaps_ms = np.maximum(times_ms[:, 1:] - times_ms[:, :-1], 0).astype(np.float64)
+    # As floats: the difference of the ends of time is beyond int64.
+    gaps_ms = np.maximum(times_ms[:, 1:].astype(np.float64) - times_ms[:, :-1], 0.0)
     buckets = 1 + np.log2(gaps_ms + 1.0).astype(np.int64)
     has_both = (past_items[:, :-1] != NO_ROW) & (items != NO_ROW)
     gaps = np.where(has_both, np.minimum(buckets, NUM_GAP_BUCKETS - 1), 0)

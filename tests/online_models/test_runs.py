@@ -43,6 +43,14 @@ def test_the_longest_gap_has_a_bucket() -> None:
     assert runs.gaps.tolist() == [[0, NUM_GAP_BUCKETS - 1]]
 
 
+def test_the_gap_between_the_ends_of_time_is_the_longest_and_not_none() -> None:
+    ends = np.iinfo(np.int64)
+
+    runs = runs_of_windows(windows([[1, 2]], [[ends.min, ends.max]]))
+
+    assert runs.gaps.tolist() == [[0, NUM_GAP_BUCKETS - 1]]
+
+
 def test_the_gap_of_a_users_newest_event_is_that_to_the_one_before_it() -> None:
     histories = Histories(4)
     histories.write(histories.plan(events([0, 0, 1], [1, 2, 3], [0, 7, 50])).after)
