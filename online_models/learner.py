@@ -255,7 +255,7 @@ class OnlineLearner:
             self._reranker.grow(num_items)
         self._num_users, self._num_items = num_users, num_items  # last: a growth that failed is tried again
 
-    def _evaluate(self, step: SubStep, owned: Tensor, events: Int64) -> tuple[Evaluated, "_Lesson"]:
+    def _evaluate(self, step: SubStep, owned: Tensor, events: Int64) -> tuple[Evaluated, _Lesson]:
         """Rank the items of ``events`` by the state as it is; return that and what the mixture learns from it."""
         known = self._known[: self._num_items]
         scores = {name: scorer.score_events(step, self._num_items) for name, scorer in self._scorers.items()}
@@ -293,7 +293,7 @@ class OnlineLearner:
         targets = targets.masked_fill(~is_known, NO_ROW)
         return evaluated, _Lesson(slopes, situations[is_known.cpu()], reranked, targets)
 
-    def _learn(self, step: SubStep, has_already: npt.NDArray[np.bool_], lesson: "_Lesson") -> int:
+    def _learn(self, step: SubStep, has_already: npt.NDArray[np.bool_], lesson: _Lesson) -> int:
         """Learn all events of ``step``; return how many updates were left out because they were not finite."""
         batch = step.batch
         self._known[self._to(batch.item_rows[batch.weights > 0])] = True

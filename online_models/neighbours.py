@@ -10,7 +10,7 @@ from online_models.config import NeighboursConfig
 from online_models.history import Context, SubStep
 from online_models.parts import Parts, Table, copies
 from online_models.state import State
-from online_models.tables import allocated_rows, grow_array
+from online_models.tables import allocated_rows, count_up, grow_array
 
 __all__ = ["Neighbours"]
 
@@ -139,8 +139,7 @@ class Neighbours:
         items, users = batch.item_rows[events], batch.user_rows[events]
         order = np.argsort(items, kind="stable")
         different, counts = np.unique(items, return_counts=True)
-        ordinals = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-        places = (self.totals[items[order]] + ordinals) % self.config.users_per_item
+        places = (self.totals[items[order]] + count_up(counts)) % self.config.users_per_item
         self.users[items[order], places] = users[order]  # of equal places the last stays
         self.totals[different] += counts
 

@@ -13,7 +13,7 @@ from online_models.batch import NO_ROW
 from online_models.errors import StateError
 from online_models.parts import Parts, Table, copies
 from online_models.state import State
-from online_models.tables import allocated_rows, grow_array
+from online_models.tables import allocated_rows, count_up, grow_array
 
 __all__ = ["OwnedItems"]
 
@@ -55,8 +55,7 @@ class OwnedItems:
         """
         lengths = np.minimum(self.totals[user_rows], self.capacity)
         places = np.repeat(np.arange(len(user_rows)), lengths)
-        within = np.arange(len(places)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        item_rows = self.pool[self.starts[user_rows][places] + within].astype(np.int64)
+        item_rows = self.pool[self.starts[user_rows][places] + count_up(lengths)].astype(np.int64)
         real = item_rows != NO_ROW
         return places[real], item_rows[real]
 
@@ -71,9 +70,8 @@ class OwnedItems:
         ):
             self._move(int(user), int(length))  # amortised: a segment at least doubles
         order = np.argsort(user_rows, kind="stable")
-        ordinals = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
         ordered = user_rows[order]
-        self.pool[self.starts[ordered] + (self.totals[ordered] + ordinals) % self.capacity] = item_rows[order]
+        self.pool[self.starts[ordered] + (self.totals[ordered] + count_up(counts)) % self.capacity] = item_rows[order]
         self.totals[users] += counts
 
     def reset(self, user_rows: Int64, item_rows: Int64) -> None:

@@ -16,6 +16,7 @@ from online_models.fusion import Mixture
 from online_models.history import Context
 from online_models.optimizers import Adam, clip_factor
 from online_models.parts import Parts, Table, are_finite, copies
+from online_models.ranking import mid_ranks
 from online_models.state import State
 from online_models.tables import allocated_rows, grow_table
 from online_models.topk import exact_topk
@@ -47,16 +48,14 @@ class Reranked:
     """``[E, S]`` int64."""
 
     def ranks(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rank of each target among the N, ties in the middle, ``[E]`` float64, and whether it is there.
+        """Return the rank of each target among the N, see ``mid_ranks``, and whether it is there: ``[E]`` each.
 
-        It is infinite where the target's share is no number: a broken model must not look like a perfect one.
+        The rank is infinite where it is not.
         """
         is_target = self.rows == targets[:, None]
-        own = self.log_shares.masked_fill(~is_target, -torch.inf).amax(1, keepdim=True)
-        higher = (self.log_shares > own).sum(1).double()
-        equal = (self.log_shares == own).sum(1).double() - 1.0
-        ranks = (1.0 + higher + equal / 2.0).masked_fill_(~torch.isfinite(own[:, 0]), torch.inf)
-        return ranks, is_target.any(1)
+        is_there = is_target.any(1)
+        ranks = mid_ranks(self.log_shares, is_target.to(torch.int8).argmax(1))
+        return ranks.masked_fill_(~is_there, torch.inf), is_there
 
     def losses(self, targets: Tensor) -> Tensor:
         """Return minus the log of each target's probability, ``[E]`` float32; infinite where it is not among the N."""

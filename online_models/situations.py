@@ -45,8 +45,9 @@ def situations_of(context: Context) -> Int64:
         ],
         axis=1,
     )
-    offsets: Int64 = np.cumsum(_sizes(context.item_rows.shape[1])) - _sizes(context.item_rows.shape[1])
-    return facts + offsets
+    sizes = _sizes(context.item_rows.shape[1])
+    buckets: Int64 = facts + (np.cumsum(sizes) - sizes)
+    return buckets
 
 
 def _sizes(history_length: int) -> Int64:

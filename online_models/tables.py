@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["MIN_ROWS", "allocated_rows", "fresh_rows", "grow_array", "grow_table"]
+__all__ = ["MIN_ROWS", "allocated_rows", "count_up", "fresh_rows", "grow_array", "grow_table"]
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -21,6 +21,13 @@ def allocated_rows(needed: int, allocated: int) -> int:
     while size < needed:
         size *= 2
     return size
+
+
+def count_up(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return 0, 1, 2… for each run, one run after the other: ``[lengths.sum()]`` int64."""
+    ends = np.cumsum(lengths)
+    ordinals: npt.NDArray[np.int64] = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+    return ordinals
 
 
 def grow_array(table: npt.NDArray[_Number], num_rows: int, fill: int) -> npt.NDArray[_Number]:
