@@ -15,6 +15,7 @@ from online_models.config import (
 from online_models.device import DEVICES, cpu_facts, limit_cpu_threads, resolve_device
 from online_models.errors import CapacityError, ConfigError, ShapeError, StateError
 from online_models.evaluation import hit_rate, ndcg, reciprocal_rank
+from online_models.explanation import RERANKER, Explanation
 from online_models.index import IdIndex, PartitionedIndex
 from online_models.learner import OnlineLearner
 from online_models.ranking import StepReport
@@ -26,10 +27,12 @@ __all__ = [
     "BASELINES",
     "DEVICES",
     "NO_ROW",
+    "RERANKER",
     "SCORERS",
     "Batch",
     "CapacityError",
     "ConfigError",
+    "Explanation",
     "FactorizationConfig",
     "FusionConfig",
     "IdIndex",

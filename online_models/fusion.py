@@ -59,9 +59,13 @@ class Fusion:
         self.adam = Adam(config.learning_rate, epsilon=1e-3)
         self.adam.add("weights", self.weights)
 
+    def weights_of(self, situations: Tensor) -> Tensor:
+        """Return the weight of each channel in these situations, ``[E, F]`` int64: ``[E, C]`` float32."""
+        return self.weights[situations].sum(1)
+
     def mix(self, scores: list[Tensor], situations: Tensor) -> Tensor:
         """Return the weighted sum of the channels' scores: ``[E, I]`` float32; ``situations`` ``[E, F]`` int64."""
-        weights = self.weights[situations].sum(1).to(scores[0].device)
+        weights = self.weights_of(situations).to(scores[0].device)
         mixed = scores[0] * weights[:, :1]
         for place in range(1, len(scores)):
             mixed.addcmul_(scores[place], weights[:, place : place + 1])

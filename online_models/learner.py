@@ -12,8 +12,9 @@ from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import LearnerConfig
 from online_models.device import resolve_device
 from online_models.errors import ShapeError
+from online_models.explanation import Explanation, explain
 from online_models.fusion import Fusion, Mixture
-from online_models.history import Histories, SubStep
+from online_models.history import Context, Histories, SubStep
 from online_models.owned import OwnedItems
 from online_models.parts import Parts, Table, copies
 from online_models.ranking import Evaluated, StepReport, join_evaluated, mid_ranks
@@ -51,6 +52,17 @@ class _Lesson:
     """Of all E events that were evaluated."""
     targets: Tensor
     """``[E]``, ``NO_ROW`` where the item was not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked for R users now, and what the mixture says to it."""
+
+    context: Context
+    scores: list[Tensor]
+    """``[R, I]`` of each channel."""
+    situations: Tensor
+    mixture: Mixture
 
 
 class OnlineLearner:
@@ -143,6 +155,18 @@ class OnlineLearner:
             scores=np.concatenate([np.empty(shape, np.float32), *(part.scores for part in parts)]),
             reasons=np.concatenate([np.empty(shape, np.int64), *(part.reasons for part in parts)]),
         )
+
+    def explain(self, user_row: int, k: int) -> Explanation:
+        """Return the list that ``rank`` gives one user now, and what each channel adds to its places; changes nothing.
+
+        Raises:
+            ShapeError: the row is below 0.
+        """
+        top = self.rank(np.array([user_row], np.int64), k)
+        asked = self._question(top.user_rows)
+        scores = dict(zip(self._channels, asked.scores, strict=True))
+        weights = self._fusion.weights_of(asked.situations)
+        return explain(top, asked.context, scores, weights, asked.mixture, is_reranked=self._reranker is not None)
 
     def state(self) -> State:
         """Return a copy of everything that later steps and lists depend on, besides the settings."""
@@ -311,7 +335,7 @@ class OnlineLearner:
     def _tables(self) -> dict[str, Table]:
         return {"known": self._known[: self._num_items]}
 
-    def _rank(self, user_rows: Int64, k: int) -> TopK:
+    def _question(self, user_rows: Int64) -> _Question:
         context = self._histories.context(user_rows)
         channels = [self._scorers[name].score(context, self._num_items) for name in self._channels]
         situations = torch.from_numpy(situations_of(context))
@@ -320,8 +344,13 @@ class OnlineLearner:
         places, items = self._owned.pairs(user_rows[inside])
         blocked[self._to(inside[places]), self._to(items)] = True
         mixture = Mixture(self._fusion.mix(channels, situations), blocked)
+        return _Question(context, channels, situations, mixture)
+
+    def _rank(self, user_rows: Int64, k: int) -> TopK:
+        asked = self._question(user_rows)
+        context, mixture = asked.context, asked.mixture
         if self._reranker:
-            reranked = self._reranker.rerank(channels, mixture, situations, context, k)
+            reranked = self._reranker.rerank(asked.scores, mixture, asked.situations, context, k)
             rows, shares = reranked.rows[:, :k], torch.exp(reranked.log_shares[:, :k])
         else:
             rows, best = exact_topk(mixture.scores, k)
