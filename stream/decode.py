@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from stream.cloud_events import BadCloudEvent, CloudEvent, cloud_event_of, time_ms_of
 from stream.records import NO_TIMESTAMP, Record
 from stream.schema import MAX_TIME_MS, Event
 from stream.settings import EventSettings
@@ -35,6 +36,7 @@ class DeadCode(StrEnum):
     BAD_TIME = "bad_time"
     FUTURE_TIME = "future_time"
     NOT_FINITE = "not_finite"
+    BAD_CLOUD_EVENT = "bad_cloud_event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +101,50 @@ class Decoder:
         return decoded
 
     def _read(self, record: Record, now_ms: int) -> tuple[Event, int]:
-        event = self._parse(record.value)
+        self._check_size(record.value)
+        cloud = self._envelope(record) if record.headers else None
+        event = self._parse(record.value) if cloud is None else self._parse(cloud.data, cloud.data_path)
         self._check_ids(event)
+        if cloud is not None and event.id is None:
+            event = self._named(event, cloud)
         if event.ts is not None:
-            self._check_time(event.ts, now_ms, "$.ts")
-            return event, event.ts
+            return event, self._checked_time(event.ts, now_ms, "$.ts")
+        if cloud is not None and cloud.time is not None:
+            return event, self._checked_time(_time_of(cloud), now_ms, cloud.time_path)
         if record.timestamp_ms == NO_TIMESTAMP:
             raise _Rejected(DeadCode.BAD_TIME, "$.ts: expected milliseconds since 1970, or a timestamp of the record")
-        self._check_time(record.timestamp_ms, now_ms, "the record's timestamp")
-        return event, record.timestamp_ms
+        return event, self._checked_time(record.timestamp_ms, now_ms, "the record's timestamp")
 
-    def _parse(self, value: bytes | None) -> Event:
+    def _check_size(self, value: bytes | None) -> None:
         if value is None:
             raise _Rejected(DeadCode.NULL_VALUE, "$: expected a JSON object, got no value")
         if len(value) > self._config.max_value_bytes:
             expected = f"expected at most {self._config.max_value_bytes} bytes, got {len(value)}"
             raise _Rejected(DeadCode.TOO_LARGE, f"$: {expected} (events.max_value_bytes)")
+
+    def _envelope(self, record: Record) -> CloudEvent | None:
         try:
-            return self._decoder.decode(value)
+            return cloud_event_of(record)
+        except BadCloudEvent as error:
+            raise _Rejected(DeadCode.BAD_CLOUD_EVENT, str(error)) from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise _Rejected(DeadCode.NOT_JSON, "$: expected a CloudEvent, one JSON object in UTF-8") from None
+
+    def _parse(self, value: bytes | None, path: str = "$") -> Event:
+        try:
+            return self._decoder.decode(value or b"")
         except msgspec.ValidationError as error:
-            raise _classified(str(error)) from None
+            rejected = _classified(str(error))
+            raise _Rejected(rejected.code, path + rejected.message.removeprefix("$")) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise _Rejected(DeadCode.NOT_JSON, "$: expected one JSON object in UTF-8") from None
+            raise _Rejected(DeadCode.NOT_JSON, f"{path}: expected one JSON object in UTF-8") from None
+
+    def _named(self, event: Event, cloud: CloudEvent) -> Event:
+        limit = self._config.max_id_bytes
+        if len(cloud.unique_id.encode("utf-8")) > limit:
+            expected = f"expected at most {limit} bytes together (events.max_id_bytes), or an id in the event"
+            raise _Rejected(DeadCode.BAD_ID, f"source and id of the CloudEvent: {expected}")
+        return msgspec.structs.replace(event, id=cloud.unique_id)
 
     def _check_ids(self, event: Event) -> None:
         limit = self._config.max_id_bytes
@@ -129,7 +153,7 @@ class Decoder:
             if text is not None and len(text) * 4 > limit and len(text.encode("utf-8")) > limit:
                 raise _Rejected(DeadCode.BAD_ID, f"$.{name}: expected at most {limit} bytes (events.max_id_bytes)")
 
-    def _check_time(self, time_ms: int, now_ms: int, where: str) -> None:
+    def _checked_time(self, time_ms: int, now_ms: int, where: str) -> int:
         if not 0 <= time_ms <= MAX_TIME_MS:
             raise _Rejected(DeadCode.BAD_TIME, f"{where}: expected milliseconds in 0..{MAX_TIME_MS}")
         ahead_seconds = (time_ms - now_ms) / 1000
@@ -138,6 +162,14 @@ class Decoder:
             raise _Rejected(
                 DeadCode.FUTURE_TIME, f"{where}: expected {limit}, got {ahead_seconds:.0f} s (is it in milliseconds?)"
             )
+        return time_ms
+
+
+def _time_of(cloud: CloudEvent) -> int:
+    try:
+        return time_ms_of(cloud.time or "", cloud.time_path)
+    except BadCloudEvent as error:
+        raise _Rejected(DeadCode.BAD_TIME, str(error)) from None
 
 
 _PATH = re.compile(r"`(\$[^`]*)`$")

@@ -8,7 +8,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from stream.records import OutRecord, Record
+from stream.cloud_events import decisive_headers
+from stream.records import Headers, OutRecord, Record
 from stream.schema import JournalEntry
 
 __all__ = ["GENESIS", "add_records", "chained", "hex_digits", "lists_hash", "record_hash"]
@@ -20,7 +21,7 @@ _NO_BYTES = -1
 
 
 def record_hash(record: Record) -> int:
-    """Return 64 bits that stand for the place, timestamp, key and value of a record."""
+    """Return 64 bits that stand for the place, timestamp, key and value of a record, and its CloudEvents headers."""
     key, value = record.key, record.value
     head = struct.pack(
         ">iqqii",
@@ -30,7 +31,17 @@ def record_hash(record: Record) -> int:
         _NO_BYTES if key is None else len(key),
         _NO_BYTES if value is None else len(value),
     )
-    return int.from_bytes(blake2b(head + (key or b"") + (value or b""), digest_size=8).digest(), "big")
+    decisive = _header_bytes(decisive_headers(record)) if record.headers else b""
+    return int.from_bytes(blake2b(head + (key or b"") + (value or b"") + decisive, digest_size=8).digest(), "big")
+
+
+def _header_bytes(headers: Headers) -> bytes:
+    return b"".join(
+        struct.pack(">ii", len(name.encode()), _NO_BYTES if value is None else len(value))
+        + name.encode()
+        + (value or b"")
+        for name, value in headers
+    )
 
 
 def add_records(total: int, records: Iterable[Record]) -> int:
