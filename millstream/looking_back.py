@@ -109,7 +109,10 @@ def rows_of(facts: Mapping[str, object], indent: str = "  ") -> list[str]:
 
 def as_time(time_ms: int) -> str:
     """Return a time for people, in UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):  # a record may have any number for its timestamp
+        return f"{time_ms} ms"
 
 
 def say_remarks(remarks: list[str]) -> None:

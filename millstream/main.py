@@ -12,6 +12,7 @@ from millstream.commands import (
     broker,
     config,
     demo,
+    dlq,
     inspect,
     produce,
     replay,
@@ -59,6 +60,7 @@ app.command()(demo.demo)
 app.command()(run.run)
 app.command()(broker.broker)
 app.add_typer(topics.app, name="topics")
+app.add_typer(dlq.app, name="dlq")
 app.command()(produce.produce)
 app.command()(subscribe.subscribe)
 app.command()(simulate.simulate)

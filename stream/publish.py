@@ -94,6 +94,7 @@ class Publisher:
         room = self._max_record_bytes - len(key or b"") - sum(len(n) * 4 + len(v or b"") for n, v in headers)
         if room < 0:  # a record whose key or headers alone are too large: its position says where the whole is
             key, headers, room = (key or b"")[:1024], [], self._max_record_bytes - 1024
+            facts["truncated_from_bytes"] = str(len(value or b""))
         if value is not None and len(value) > room:
             facts["truncated_from_bytes"] = str(len(value))
             value = value[:room]

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_TIME_MS",
     "OffsetRange",
     "RankedItem",
+    "REPLAY_PREFIX",
     "Recommendation",
     "SCHEMAS",
     "SOURCE_PREFIX",
@@ -29,6 +30,8 @@ MAX_TIME_MS = 253_402_300_799_999
 """The last event time that is read: the last millisecond of the year 9999."""
 ERROR_PREFIX = "millstream.error."
 """Headers of a dead letter: code, message, topic, partition, offset, timestamp, app, version."""
+REPLAY_PREFIX = "millstream.replay."
+"""Headers of an event that `millstream dlq replay` sent again, and of the receipt that it left: of, times."""
 SOURCE_PREFIX = "millstream.source."
 """Headers of a list: partition, offset and timestamp of the newest record that it knows."""
 

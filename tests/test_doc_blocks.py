@@ -94,7 +94,7 @@ def test_every_make_target_that_a_document_shows_exists() -> None:
 
 def unknown_of_command(words: tuple[str, ...]) -> list[str]:
     """Return the flags of a `millstream` command line that its help does not name, or the command itself."""
-    plain = words[1:3] if words[1:2] == ("topics",) else words[1:2]
+    plain = words[1:3] if words[1:2] in (("topics",), ("dlq",)) else words[1:2]
     command = tuple(word for word in plain if not word.startswith("-"))
     shown = help_of(command)
     if shown is None:

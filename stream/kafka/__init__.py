@@ -3,7 +3,7 @@
 from stream.kafka import repairs
 from stream.kafka.history import KafkaHistory
 from stream.kafka.producer import EventProducer
-from stream.kafka.reader import TopicReader, newest_record
+from stream.kafka.reader import TopicReader, newest_record, record_at
 from stream.kafka.topics import differing_topics, ensure_topics, missing_topics, topic_plans
 from stream.kafka.transport import KafkaTransport
 
@@ -18,5 +18,6 @@ __all__ = [
     "ensure_topics",
     "missing_topics",
     "newest_record",
+    "record_at",
     "topic_plans",
 ]

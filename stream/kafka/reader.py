@@ -12,7 +12,7 @@ from stream.kafka.client import client_options, connecting, to_record
 from stream.records import Record
 from stream.settings import KafkaSettings
 
-__all__ = ["TopicReader", "newest_record", "open_consumer", "poll_in_order", "topic_partitions"]
+__all__ = ["TopicReader", "newest_record", "open_consumer", "poll_in_order", "record_at", "topic_partitions"]
 
 MAX_POLL_RECORDS = 2_000
 MAX_ANSWER_BYTES = 1_073_741_824
@@ -120,6 +120,33 @@ class TopicReader:
                 self._consumer.seek(partition, max(begins[partition], end - num_offsets))
         return all(end - num_offsets <= begins[partition] for partition, end in self._ends.items())
 
+    def seek_to_time(self, time_ms: int) -> None:
+        """Go to the first record of every partition whose timestamp is not before `time_ms`; its end if there is none.
+
+        Records after it may be older: their timestamps need not rise.
+        """
+        with connecting(self._kafka):
+            found = self._consumer.offsets_for_times(dict.fromkeys(self._partitions, time_ms))
+            ends = self._consumer.end_offsets(self._partitions)
+            for partition in self._partitions:
+                first = found.get(partition)
+                self._consumer.seek(partition, ends[partition] if first is None else first.offset)
+
+    def seek(self, partition: int, offset: int) -> bool:
+        """Read this one partition only, from this offset on; return whether the log holds that offset."""
+        wanted = [known for known in self._partitions if known.partition == partition]
+        if not wanted:
+            return False
+        with connecting(self._kafka):
+            begin = self._consumer.beginning_offsets(wanted)[wanted[0]]
+            end = self._consumer.end_offsets(wanted)[wanted[0]]
+            if not begin <= offset < end:
+                return False
+            self._partitions = wanted
+            self._consumer.assign(wanted)
+            self._consumer.seek(wanted[0], offset)
+        return True
+
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
@@ -149,3 +176,14 @@ def newest_record(kafka: KafkaSettings, topic: str, wanted: Callable[[Record], b
             if newest is not None or is_whole:
                 return newest
             num_offsets *= 10
+
+
+def record_at(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> Record | None:
+    """Return the committed record at this place, or None when there is none (any more)."""
+    with TopicReader(kafka, topic, start="latest", role="look") as reader:
+        if not reader.seek(partition, offset):
+            return None
+        while not reader.caught_up():
+            for record in reader.poll(1.0):
+                return record if record.offset == offset else None
+    return None
