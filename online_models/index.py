@@ -160,6 +160,11 @@ class PartitionedIndex:
         """How many ids have lost their row since the start."""
         return sum(part.num_evictions for part in self._parts)
 
+    @property
+    def num_partitions(self) -> int:
+        """How many indexes there are."""
+        return len(self._parts)
+
     def partition(self, partition: int) -> IdIndex:
         """Return the index of one partition, in local rows."""
         return self._parts[partition]

@@ -1,7 +1,8 @@
-"""The worker's port: /metrics, /livez, /readyz (and /healthz, as an alias that many probes ask for)."""
+"""The worker's port: /metrics, /livez, /readyz (and /healthz, as an alias that many probes ask for), and the page."""
 
 import socket
 import threading
+from collections.abc import Sequence
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,8 +20,8 @@ __all__ = ["HttpServer", "create_app"]
 STOP_SECONDS = 3.0
 
 
-def create_app(metrics: Metrics, health: Health) -> Starlette:
-    """Return the application that serves metrics and probes."""
+def create_app(metrics: Metrics, health: Health, more: Sequence[Route] = ()) -> Starlette:
+    """Return the application that serves metrics and probes, and `more` beside them."""
 
     def expose(_: Request) -> Response:
         metrics.set("millstream_ready", float(health.ready().ok))
@@ -38,6 +39,7 @@ def create_app(metrics: Metrics, health: Health) -> Starlette:
             Route("/livez", live),
             Route("/healthz", live),
             Route("/readyz", ready),
+            *more,
         ]
     )
 
@@ -60,7 +62,9 @@ class HttpServer:
     def __init__(self, app: Starlette, config: MetricsSettings) -> None:
         self._socket = _bind(config)
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        )
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="millstream-http", daemon=True
         )

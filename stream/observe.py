@@ -4,6 +4,7 @@ import logging
 from importlib.metadata import version
 
 import numpy as np
+import numpy.typing as npt
 
 from stream.logs import log_event
 from stream.metrics import STAGES, Metrics
@@ -12,7 +13,7 @@ from stream.recovery import Recovered
 from stream.schema import EVENT_TYPES
 from stream.state import WorkerState
 
-__all__ = ["Observer"]
+__all__ = ["Observer", "waits_seconds"]
 
 GAUGE_INTERVAL_SECONDS = 0.5
 """Gauges that cost more than a counter are refreshed this often at most."""
@@ -120,9 +121,14 @@ class Observer:
         metrics.observe("millstream_batch_records", len(report.records))
         for stage in STAGES:
             metrics.observe("millstream_stage_seconds", report.stage_seconds[stage], stage)
-        stamps = np.array([record.timestamp_ms for record in report.decoded.records], np.float64)
-        waited = (report.committed_at_ms - stamps[stamps >= 0]) / 1000
-        metrics.observe("millstream_event_to_publish_seconds", np.maximum(waited, 0.0))
+        metrics.observe("millstream_event_to_publish_seconds", waits_seconds(report))
+
+
+def waits_seconds(report: BatchReport) -> npt.NDArray[np.float64]:
+    """Return how long each readable event with a timestamp waited until its list was visible, `[n]` float64."""
+    stamps = np.array([record.timestamp_ms for record in report.decoded.records], np.float64)
+    waited: npt.NDArray[np.float64] = np.maximum((report.committed_at_ms - stamps[stamps >= 0]) / 1000, 0.0)
+    return waited
 
 
 def _evictions(state: WorkerState) -> dict[str, int]:

@@ -12,7 +12,7 @@ from stream.records import Headers, OutRecord
 from stream.schema import ERROR_PREFIX, SOURCE_PREFIX, JournalEntry, RankedItem, Recommendation
 from stream.settings import Settings
 
-__all__ = ["Publisher", "ranked"]
+__all__ = ["SCORE_DIGITS", "Publisher", "ranked"]
 
 SCORER_VERSION = 2
 """Published in every list; goes up when the same events would lead to other lists."""

@@ -250,10 +250,13 @@ class QualitySettings(_Section):
 
 
 class MetricsSettings(_Section):
-    """The port with /metrics, /livez and /readyz."""
+    """The port with the page, /metrics, /livez and /readyz."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to bind; 0.0.0.0 for all (then guard it).")
     port: int = Field(9464, ge=0, le=65_535, description="Port; 0: any free one, named in the log.")
+    page: Literal["auto", "full", "numbers", "off"] = Field(
+        "auto", description="What / shows: numbers alone, or full: also users; auto: full if host is this machine only."
+    )
 
 
 class LogSettings(_Section):

@@ -15,6 +15,7 @@ from stream.kafka import KafkaHistory, KafkaTransport
 from stream.logs import log_event
 from stream.metrics import Metrics
 from stream.observe import Observer
+from stream.page import Page
 from stream.pipeline import Clocks, Pipeline
 from stream.recovery import Beginning, Recovery
 from stream.settings import Settings
@@ -47,9 +48,11 @@ class Worker:
         with ExitStack() as undo:
             # First the port and the folder, which may be refused for reasons of this machine; then the brokers. The
             # pipeline comes last: it ends the worker that runs now.
-            self._server = HttpServer(create_app(self._metrics, self._health), settings.metrics)
+            self._page = Page(settings, self._health) if settings.metrics.page != "off" else None
+            routes = self._page.routes() if self._page else []
+            self._server = HttpServer(create_app(self._metrics, self._health, routes), settings.metrics)
             self._server.start()
-            undo.callback(self._server.stop)
+            undo.callback(self._end_server)
             config = settings.checkpoints
             self._store = CheckpointStore(config.url, config.keep, watch) if config.url else None
             if self._store is not None:
@@ -125,6 +128,8 @@ class Worker:
         lag = self._transport.lag()
         self._observer.lag(lag)
         self._health.beat(pipeline.positions(), lag, self._transport.silent_seconds())
+        if self._page:
+            self._page.after_round(pipeline, report, lag)
         if stalled := self._health.stalled():
             raise Stalled(f"{stalled}, while the brokers answer: start the worker again, it goes on at the last commit")
 
@@ -162,6 +167,11 @@ class Worker:
                 "get better as it learns",
             )
 
+    def _end_server(self) -> None:
+        if self._page:
+            self._page.close()
+        self._server.stop()
+
     def _leave(self) -> None:
         self._health.stopping()
         self._transport.close()
@@ -169,5 +179,5 @@ class Worker:
         if self._store is not None:
             self._store.unlock()
         self._observer.refresh(self._pipeline.state)
-        self._server.stop()
+        self._end_server()
         log_event(logging.INFO, "worker_stopped", epoch=self._pipeline.epoch, positions=self._pipeline.positions())

@@ -61,6 +61,7 @@ def demo(
     with DemoSession(settings, config, overrides) as session:
         session.start(lambda step: console.print(f"[dim]{step}…[/]"))
         console.print(
+            f"the page: http://127.0.0.1:{session.port}/\n"
             f"[dim]broker {session.settings.kafka.bootstrap_servers}, metrics http://127.0.0.1:{session.port}/metrics; "
             "Ctrl-C ends[/]"
         )

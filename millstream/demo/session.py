@@ -15,6 +15,7 @@ from millstream.demo.traffic import ListWatcher, Replay
 from millstream.embedded_broker import HOST, EmbeddedBroker, free_port
 from millstream.guard import GuardedProcess
 from producers import Dataset, Pacer
+from producers.titles import send_titles
 from stream.errors import MillstreamError
 from stream.kafka import ensure_topics
 from stream.settings import Settings
@@ -77,6 +78,7 @@ class DemoSession:
             MillstreamError: producer, worker or subscriber failed.
         """
         replay, watcher = Replay(self.settings, data, pacer, limit), ListWatcher(self.settings)
+        send_titles(self.settings, data.titles())
         watcher.start()
         replay.start()
         try:
