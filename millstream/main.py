@@ -11,6 +11,7 @@ from rich.text import Text
 from millstream.commands import (
     broker,
     config,
+    dashboard,
     demo,
     dlq,
     inspect,
@@ -67,6 +68,7 @@ app.command()(simulate.simulate)
 app.command()(inspect.inspect)
 app.command()(replay.replay)
 app.command()(verify.verify)
+app.command()(dashboard.dashboard)
 app.command()(config.config)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from online_models.errors import ConfigError
 
-__all__ = ["DEVICES", "cpu_facts", "limit_cpu_threads", "resolve_device"]
+__all__ = ["DEVICES", "cpu_facts", "limit_cpu_threads", "memory_bytes", "resolve_device"]
 
 DEVICES = ("auto", "cpu", "cuda")
 _CUBLAS_WORKSPACE = ":4096:8"
@@ -43,6 +43,17 @@ def limit_cpu_threads(num_threads: int) -> None:
     """Let tensor operations on the CPU use this many threads, in all of the process; 0 leaves torch's own choice."""
     if num_threads:
         torch.set_num_threads(num_threads)
+
+
+def memory_bytes(device: torch.device) -> dict[str, int]:
+    """Return how much of a GPU's memory tensors take, is reserved for them, and there is in total; 0 on the CPU."""
+    if device.type != "cuda":
+        return {"allocated": 0, "reserved": 0, "total": 0}
+    return {
+        "allocated": torch.cuda.memory_allocated(device),
+        "reserved": torch.cuda.memory_reserved(device),
+        "total": torch.cuda.get_device_properties(device).total_memory,
+    }
 
 
 def cpu_facts() -> dict[str, str]:

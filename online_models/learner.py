@@ -10,13 +10,14 @@ from torch import Tensor
 
 from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import LearnerConfig
-from online_models.device import resolve_device
+from online_models.device import memory_bytes, resolve_device
 from online_models.errors import ShapeError
 from online_models.explanation import Explanation, explain
 from online_models.fusion import Fusion, Mixture
 from online_models.history import Context, Histories, SubStep
 from online_models.owned import OwnedItems
 from online_models.parts import Parts, Table, copies
+from online_models.popularity import Popularity
 from online_models.ranking import Evaluated, StepReport, join_evaluated, mid_ranks
 from online_models.reranker import Reranked, Reranker
 from online_models.scorers import BASELINES, CHANNELS, RERANKED, make_scorers
@@ -233,6 +234,23 @@ class OnlineLearner:
         for scorer in self._scorers.values():
             sizes.update(scorer.table_sizes())
         return sizes
+
+    def popularity(self, item_rows: Int64) -> npt.NDArray[np.float64]:
+        """Return the share of each item in the recent events, as the baseline popularity counts them.
+
+        Args:
+            item_rows: int64 rows of known items, of any shape.
+
+        Returns:
+            float64 in 0..1 and above 0, of the same shape.
+        """
+        popularity = self._scorers["popularity"]
+        assert isinstance(popularity, Popularity), f"baseline popularity is a {type(popularity).__name__}"
+        return popularity.shares(item_rows)
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Return the GPU memory: allocated by tensors, reserved for them, total of the device; 0 each on the CPU."""
+        return memory_bytes(self._device)
 
     def fusion_weights(self) -> dict[str, float]:
         """Return the mean trust in each channel."""

@@ -60,6 +60,13 @@ class Popularity:
             self.counts.div_(divisor)
         return True
 
+    def shares(self, item_rows: Int64) -> npt.NDArray[np.float64]:
+        """Return the share of each item in all decayed counts, in 0..1, above 0, in the shape of ``item_rows``."""
+        counts = self.counts[torch.from_numpy(item_rows).to(self.counts.device)].double() / self.scale.value
+        total = self.counts.double().sum() / self.scale.value + _SMOOTHING * max(1, self.num_used)
+        shares: npt.NDArray[np.float64] = ((counts + _SMOOTHING) / total).cpu().numpy()
+        return shares
+
     def state(self) -> State:
         """Return a copy of everything learned."""
         return {**copies(self._tables()), "scale": self.scale.state()}

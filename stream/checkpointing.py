@@ -54,6 +54,7 @@ class Checkpointing:
         recovered = pipeline.recovered
         if self._store is None:
             return
+        self._metrics.set("millstream_checkpoint_interval_seconds", self._config.interval_seconds)
         self._offered_epoch = pipeline.epoch
         manifest = recovered.manifest
         if recovered.is_new:

@@ -3,12 +3,21 @@
 Histograms are filled once per batch from arrays, not by one call per event.
 """
 
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -19,12 +28,15 @@ __all__ = ["CONTENT_TYPE", "METRICS", "MODELS", "STAGES", "ArrayHistogram", "Met
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a gauge beside every counter that says when this process made it: noise in every scrape
 
+READER_SECONDS = 60.0
+"""Prometheus reads more often than this."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("poll", "decode", "evaluate", "learn", "rank", "publish", "commit")
 MODELS = ("model", "transitions", "popularity")
 WINDOWS = ("sliding", "overall")
 OUTCOMES = ("learned", "ignored", "duplicate")
 TABLES = ("users", "items")
+GPU_MEMORY_KINDS = ("allocated", "reserved", "total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +49,12 @@ class MetricSpec:
     buckets: tuple[float, ...] = ()
 
 
+_MODEL = {"model": MODELS}
 _QUALITY = {"model": MODELS, "window": WINDOWS}
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BACKFILL_SECONDS = (300.0, 900.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _BATCH = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0)
 
 METRICS: dict[str, MetricSpec] = {
@@ -64,8 +79,9 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_lists_published_total": MetricSpec("counter", "Lists written to the recommendations topic.", {}),
     "millstream_transactions_total": MetricSpec(
         "counter",
-        "Kafka transactions by outcome. An aborted one ends the worker, so look for its exit code.",
-        {"outcome": ("committed", "aborted")},
+        "Kafka transactions by outcome. aborted: in doubt, rolled back (exit code 6); fenced: another worker has "
+        "taken over (exit code 5). Both end the worker.",
+        {"outcome": ("committed", "aborted", "fenced")},
     ),
     "millstream_evictions_total": MetricSpec(
         "counter",
@@ -84,6 +100,12 @@ METRICS: dict[str, MetricSpec] = {
     ),
     "millstream_event_to_publish_seconds": MetricSpec(
         "histogram", "From an event's record timestamp to the commit that made its list visible.", {}, _SECONDS
+    ),
+    "millstream_event_time_to_publish_seconds": MetricSpec(
+        "histogram",
+        "From the time in the event to the commit that made its list visible. A backfill fills the buckets of days.",
+        {},
+        _SECONDS[3:] + _BACKFILL_SECONDS,
     ),
     "millstream_consumer_lag_records": MetricSpec(
         "gauge", "Committed records not read yet. Growing means that the worker is too slow.", {"partition": None}
@@ -106,17 +128,54 @@ METRICS: dict[str, MetricSpec] = {
         "gauge", "Mean reciprocal rank @k of the event's item, before learning.", _QUALITY
     ),
     "millstream_coverage_ratio": MetricSpec("gauge", "Share of known items that were in at least one list.", _QUALITY),
-    "millstream_evaluated_events_total": MetricSpec("counter", "Events that the overall quality is a mean of.", {}),
+    "millstream_evaluated_events_total": MetricSpec(
+        "counter", "Events that each model was asked for before they were learned.", _MODEL
+    ),
+    "millstream_hits_total": MetricSpec(
+        "counter", "Evaluated events whose item was among the first k; divide by the evaluated events.", _MODEL
+    ),
+    "millstream_ndcg_total": MetricSpec(
+        "counter", "Sum of NDCG@k over evaluated events; divide by the evaluated events.", _MODEL
+    ),
+    "millstream_reciprocal_rank_total": MetricSpec(
+        "counter", "Sum of reciprocal ranks @k over evaluated events; divide by the evaluated events.", _MODEL
+    ),
+    "millstream_loss_nats_total": MetricSpec(
+        "counter", "Sum of the model's log-loss over evaluated events; divide by those of the model.", {}
+    ),
+    "millstream_listed_items_total": MetricSpec(
+        "counter", "Places of the lists that evaluated events were asked of.", _MODEL
+    ),
+    "millstream_self_information_nats_total": MetricSpec(
+        "counter",
+        "Sum of -log of each listed item's share of recent events; divide by the listed items: novelty.",
+        _MODEL,
+    ),
+    "millstream_list_overlap_ratio": MetricSpec(
+        "histogram",
+        "Share of a published list that was in the same user's list before it; 1: the same items. First lists and "
+        "those whose predecessor is not remembered are left out.",
+        {},
+        _SHARES,
+    ),
     "millstream_fusion_weight": MetricSpec(
         "gauge", "Mean learned weight of each channel of the model: which one carries.", {"channel": None}
     ),
     "millstream_epoch": MetricSpec("gauge", "Number of the newest committed micro-batch.", {}),
     "millstream_last_commit_timestamp_seconds": MetricSpec("gauge", "When the newest micro-batch was committed.", {}),
+    "millstream_last_learned_timestamp_seconds": MetricSpec(
+        "gauge",
+        "When the newest micro-batch that taught the model something was committed.",
+        {},
+    ),
     "millstream_ready": MetricSpec("gauge", "1 when /readyz answers 200.", {}),
     "millstream_checkpoints_total": MetricSpec(
         "counter",
         "Checkpoints by outcome: written, failed (disk, permission: the stream goes on) or skipped (still writing).",
         {"outcome": ("written", "failed", "skipped")},
+    ),
+    "millstream_checkpoint_interval_seconds": MetricSpec(
+        "gauge", "How often a checkpoint is to be written; 0: checkpoints are switched off.", {}
     ),
     "millstream_checkpoint_epoch": MetricSpec("gauge", "Epoch of the newest checkpoint.", {}),
     "millstream_checkpoint_bytes": MetricSpec("gauge", "Size of the newest checkpoint.", {}),
@@ -134,6 +193,11 @@ METRICS: dict[str, MetricSpec] = {
     ),
     "millstream_recovered_batches": MetricSpec("gauge", "Batches that the last start re-learned.", {}),
     "millstream_recovery_seconds": MetricSpec("gauge", "How long the last start took to rebuild the state.", {}),
+    "millstream_gpu_memory_bytes": MetricSpec(
+        "gauge",
+        "GPU memory: allocated by tensors, reserved by torch for them, total of the device. 0 on the CPU.",
+        {"kind": GPU_MEMORY_KINDS},
+    ),
     "millstream_build_info": MetricSpec(
         "gauge",
         "Always 1; the labels say what runs.",
@@ -186,7 +250,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # process_start_time_seconds shows restarts, and memory and CPU
         self._metrics = {name: self._declare(name, spec) for name, spec in METRICS.items()}
+        self._read_at_seconds = float("-inf")
+        self._was_read = threading.Event()
 
     def _declare(self, name: str, spec: MetricSpec) -> Counter | Gauge | ArrayHistogram:
         if spec.kind == "histogram":
@@ -210,14 +277,26 @@ class Metrics:
         gauge.set(value)
 
     def observe(self, name: str, values: npt.ArrayLike, label: str = "") -> None:
-        """Fill a histogram from an array."""
+        """Fill a histogram from an array, `[N]`."""
         histogram = self._metrics[name]
         assert isinstance(histogram, ArrayHistogram), name
         histogram.observe(values, label)
 
     def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Return all metrics in Prometheus' text format, to somebody who reads them."""
+        exposition = generate_latest(self.registry)
+        self._read_at_seconds = time.monotonic()
+        self._was_read.set()
+        return exposition
+
+    def wait_for_reader(self, seconds: float) -> None:
+        """Return when all that was counted until now was read; at most `seconds` later, and at once without a reader.
+
+        A reader is who has read within the last minute.
+        """
+        self._was_read.clear()
+        if time.monotonic() - self._read_at_seconds <= READER_SECONDS:
+            self._was_read.wait(seconds)
 
     def _child(self, name: str, labels: Mapping[str, str]) -> Counter | Gauge:
         metric = self._metrics[name]

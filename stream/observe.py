@@ -1,16 +1,19 @@
 """What a committed batch means for the metrics and the log."""
 
 import logging
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import numpy as np
 import numpy.typing as npt
 
+from online_models import NO_ROW, OnlineLearner, StepReport, hit_rate, ndcg, reciprocal_rank
+from stream.churn import PreviousLists
 from stream.logs import log_event
 from stream.metrics import STAGES, Metrics
 from stream.pipeline import BatchReport
 from stream.recovery import Recovered
-from stream.schema import EVENT_TYPES
+from stream.schema import EVENT_TYPES, JournalEntry
 from stream.state import WorkerState
 
 __all__ = ["Observer", "waits_seconds"]
@@ -33,6 +36,7 @@ class Observer:
         self._refreshed = -np.inf
         self._evicted = _evictions(state)
         self._alarms = state.quality.num_drift_alarms
+        self._previous: PreviousLists | None = None
         metrics.set(
             "millstream_build_info",
             1,
@@ -43,8 +47,10 @@ class Observer:
             kafka_python=version("kafka-python"),
         )
 
-    def recovered(self, recovered: Recovered, num_damaged: int) -> None:
-        """Take in how the state was rebuilt."""
+    def recovered(self, recovered: Recovered, newest: JournalEntry | None, num_damaged: int) -> None:
+        """Take in how the state was rebuilt, and the commit that it stands at."""
+        if newest is not None:
+            self._commit_times(newest.generated_at_ms, newest.counts.get("learned", 0))
         self._metrics.set("millstream_epoch", recovered.epoch)
         self._metrics.set("millstream_recovered_batches", recovered.num_batches)
         self._metrics.set("millstream_recovery_seconds", recovered.seconds)
@@ -54,6 +60,8 @@ class Observer:
         """Take in a committed batch and the state after it; `now` is monotonic seconds."""
         self._count(report, state)
         self._time(report)
+        self._judge(report.step, state.learner)
+        self._compare(report)
         if now - self._refreshed >= GAUGE_INTERVAL_SECONDS:
             self._refreshed = now
             self.refresh(state)
@@ -83,6 +91,8 @@ class Observer:
         metrics.set("millstream_users", len(encoder.users))
         metrics.set("millstream_items", len(encoder.items))
         metrics.set("millstream_dedup_ids", len(encoder.deduplicator))
+        for kind, size_bytes in learner.memory_bytes().items():
+            metrics.set("millstream_gpu_memory_bytes", size_bytes, kind=kind)
         for table, (used, allocated) in learner.table_sizes().items():
             metrics.set("millstream_table_rows", used, table=table)
             metrics.set("millstream_table_capacity_rows", allocated, table=table)
@@ -104,7 +114,6 @@ class Observer:
         metrics.count("millstream_late_events_total", step.num_late)
         for reason, number in encoded.key_mismatches.items():
             metrics.count("millstream_key_mismatch_total", number, reason=reason)
-        metrics.count("millstream_evaluated_events_total", step.num_evaluated)
         metrics.count("millstream_lists_published_total", report.num_lists)
         metrics.count("millstream_transactions_total", outcome="committed")
         metrics.count("millstream_drift_alarms_total", state.quality.num_drift_alarms - self._alarms)
@@ -117,18 +126,67 @@ class Observer:
     def _time(self, report: BatchReport) -> None:
         metrics = self._metrics
         metrics.set("millstream_epoch", report.epoch)
-        metrics.set("millstream_last_commit_timestamp_seconds", report.committed_at_ms / 1000)
+        self._commit_times(report.committed_at_ms, report.step.num_learned)
         metrics.observe("millstream_batch_records", len(report.records))
         for stage in STAGES:
             metrics.observe("millstream_stage_seconds", report.stage_seconds[stage], stage)
         metrics.observe("millstream_event_to_publish_seconds", waits_seconds(report))
+        times = np.array(report.decoded.times_ms, np.float64)
+        metrics.observe("millstream_event_time_to_publish_seconds", _ages(times, report))
+
+    def _commit_times(self, committed_at_ms: int, num_learned: int) -> None:
+        self._metrics.set("millstream_last_commit_timestamp_seconds", committed_at_ms / 1000)
+        if num_learned:
+            self._metrics.set("millstream_last_learned_timestamp_seconds", committed_at_ms / 1000)
+
+    def _judge(self, step: StepReport, learner: OnlineLearner) -> None:
+        """Add up what the lists of the evaluated events were worth; PromQL makes means of any window of it."""
+        if not step.num_evaluated:
+            return
+        metrics, novelty = self._metrics, _self_information(step.top_rows, learner)
+        metrics.count("millstream_loss_nats_total", float(step.loss_nats.sum()))
+        for model, ranks in step.ranks.items():
+            k = step.top_rows[model].shape[1]
+            metrics.count("millstream_evaluated_events_total", step.num_evaluated, model=model)
+            metrics.count("millstream_hits_total", float(hit_rate(ranks, k).sum()), model=model)
+            metrics.count("millstream_ndcg_total", float(ndcg(ranks, k).sum()), model=model)
+            metrics.count("millstream_reciprocal_rank_total", float(reciprocal_rank(ranks, k).sum()), model=model)
+            num_listed, information_nats = novelty[model]
+            metrics.count("millstream_listed_items_total", num_listed, model=model)
+            metrics.count("millstream_self_information_nats_total", information_nats, model=model)
+
+    def _compare(self, report: BatchReport) -> None:
+        """Compare the published lists with those before them."""
+        item_rows = report.top.item_rows
+        if self._previous is None:
+            self._previous = PreviousLists(item_rows.shape[1])
+        self._previous.forget(report.encoded.batch.reset_user_rows)
+        overlap = self._previous.replace(report.encoded.touched.rows, item_rows)
+        self._metrics.observe("millstream_list_overlap_ratio", overlap)
 
 
 def waits_seconds(report: BatchReport) -> npt.NDArray[np.float64]:
     """Return how long each readable event with a timestamp waited until its list was visible, `[n]` float64."""
     stamps = np.array([record.timestamp_ms for record in report.decoded.records], np.float64)
-    waited: npt.NDArray[np.float64] = np.maximum((report.committed_at_ms - stamps[stamps >= 0]) / 1000, 0.0)
-    return waited
+    return _ages(stamps[stamps >= 0], report)
+
+
+def _ages(times_ms: npt.NDArray[np.float64], report: BatchReport) -> npt.NDArray[np.float64]:
+    """Return how old what happened then was at the commit, in seconds; 0 where a clock runs ahead of ours."""
+    ages: npt.NDArray[np.float64] = np.maximum((report.committed_at_ms - times_ms) / 1000, 0.0)
+    return ages
+
+
+def _self_information(
+    lists: Mapping[str, npt.NDArray[np.int64]], learner: OnlineLearner
+) -> dict[str, tuple[int, float]]:
+    """Return of each model's lists, `[E, K]`, how many items they hold and the sum of `-log` of their shares, nats.
+
+    Source: Zhou et al., "Solving the apparent diversity-accuracy dilemma", PNAS 2010 (self-information). There an
+    item's share is of the users who ever took it, here of the events of late, as the decayed popularity counts them.
+    """
+    listed = {model: rows[rows != NO_ROW] for model, rows in lists.items()}
+    return {model: (rows.size, float(-np.log(learner.popularity(rows)).sum())) for model, rows in listed.items()}
 
 
 def _evictions(state: WorkerState) -> dict[str, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from online_models import StepReport
+from online_models import StepReport, TopK
 from stream.batching import MicroBatcher
 from stream.checkpoints import name_of
 from stream.decode import NOTHING_EXCLUDED, Decoded, Excluded
@@ -53,6 +53,8 @@ class BatchReport:
     decoded: Decoded
     encoded: Encoded
     step: StepReport
+    top: TopK
+    """The lists, as rows; those of the users `encoded.touched.rows`."""
     num_lists: int
     committed_at_ms: int
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -149,7 +151,12 @@ class Pipeline:
             self._transport.commit([*lists, *dead_letters, self._publisher.journal(entry)], positions)
         self.epoch, self._chain, self._newest, self._positions = epoch, entry.chain, entry, positions
         stages, self._stages = self._stages, {}
-        return BatchReport(epoch, records, decoded, encoded, step, len(lists), self._clocks.wall_ms(), stages)
+        return BatchReport(epoch, records, decoded, encoded, step, top, len(lists), self._clocks.wall_ms(), stages)
+
+    @property
+    def newest(self) -> JournalEntry | None:
+        """What the journal says of the newest commit; None: there was none yet."""
+        return self._newest
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of every partition after the newest commit."""

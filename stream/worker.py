@@ -24,6 +24,8 @@ from stream.state import WorkerState
 __all__ = ["Worker"]
 
 RECONNECT_SECONDS = 1.0
+LAST_WORDS_SECONDS = 15.0
+"""Longest wait of a worker that was fenced or is in doubt for a last look at its metrics."""
 
 
 class Worker:
@@ -43,6 +45,7 @@ class Worker:
     def __init__(self, settings: Settings, beginning: Beginning | None = None, watch: Watch = unwatched) -> None:
         self._settings, self._watch = settings, watch
         self._metrics = Metrics()
+        self._last_words_seconds = 0.0
         self._health = Health(settings.worker.stall_deadline_seconds, time.monotonic)
         clocks = Clocks()
         with ExitStack() as undo:
@@ -82,7 +85,7 @@ class Worker:
             self._checkpointing.begin(self._pipeline)
             undo.pop_all()
         self._observer = Observer(self._metrics, self._pipeline.state, settings.model.scorer)
-        self._observer.recovered(self._pipeline.recovered, len(self._recovery.damaged))
+        self._observer.recovered(self._pipeline.recovered, self._pipeline.newest, len(self._recovery.damaged))
 
     def _connect(self) -> KafkaTransport:
         """Wait for the brokers: a worker that ends because they are away would be started again and again."""
@@ -111,8 +114,10 @@ class Worker:
                 self._round()
             self._health.stopping()
             self._checkpointing.finish(self._pipeline)
-        except (FencedError, TransactionInDoubt):
-            self._metrics.count("millstream_transactions_total", outcome="aborted")
+        except (FencedError, TransactionInDoubt) as error:
+            outcome = "fenced" if isinstance(error, FencedError) else "aborted"
+            self._metrics.count("millstream_transactions_total", outcome=outcome)
+            self._last_words_seconds = LAST_WORDS_SECONDS
             raise
         finally:
             self._leave()
@@ -179,5 +184,7 @@ class Worker:
         if self._store is not None:
             self._store.unlock()
         self._observer.refresh(self._pipeline.state)
+        # What was counted a moment ago would be lost with the process: it is served until it was read once more.
+        self._metrics.wait_for_reader(self._last_words_seconds)
         self._end_server()
         log_event(logging.INFO, "worker_stopped", epoch=self._pipeline.epoch, positions=self._pipeline.positions())

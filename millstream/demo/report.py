@@ -49,7 +49,7 @@ def make_report(replay: Replay, watcher: ListWatcher, scrape: Scrape, wall_secon
             }
             for model in MODELS
         },
-        "evaluated_events": int(scrape.value("millstream_evaluated_events_total")),
+        "evaluated_events": int(scrape.value("millstream_evaluated_events_total", model="model")),
         "loss_nats": round(scrape.value("millstream_model_loss_nats"), 4),
         "drift_alarms": int(scrape.value("millstream_drift_alarms_total")),
         "device": build.get("device"),

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,9 @@ def test_the_metrics_page_lists_every_metric_with_its_kind_and_help() -> None:
     for name, spec in METRICS.items():
         row = next((line for line in page.splitlines() if line.startswith(f"| `{name}` |")), None)
         assert row is not None, f"docs/metrics.md has no row for {name}"
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        assert len(cells) == 7, f"{name}: expected metric, kind, unit, labels, meaning, what is normal and what to do"
+        assert all(cells), name
         assert f"| {spec.kind} |" in row
         assert spec.help in row
         assert all(f"`{label}`" in row for label in spec.labels)
@@ -82,3 +87,37 @@ def test_promtool_finds_nothing_to_complain_about() -> None:
     )
 
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_who_ends_waits_for_a_reader_that_was_there_before_and_sees_the_last_count() -> None:
+    metrics = Metrics()
+    metrics.exposition()
+    metrics.count("millstream_transactions_total", outcome="fenced")
+    seen: list[bytes] = []
+    has_ended = threading.Event()
+
+    def read() -> None:
+        while not has_ended.wait(0.01):
+            seen.append(metrics.exposition())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    metrics.wait_for_reader(60.0)
+    num_seen = len(seen)
+    has_ended.set()
+    reader.join()
+
+    assert num_seen >= 1
+    assert b'millstream_transactions_total{outcome="fenced"} 1.0' in seen[0]
+
+
+def test_without_a_reader_nobody_waits_and_for_a_reader_that_is_gone_not_for_ever() -> None:
+    metrics = Metrics()
+    begun = time.monotonic()
+
+    metrics.wait_for_reader(60.0)
+    assert time.monotonic() - begun < 30.0
+
+    metrics.exposition()
+    metrics.wait_for_reader(0.05)
+    assert time.monotonic() - begun >= 0.05
