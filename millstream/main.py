@@ -14,11 +14,13 @@ from millstream.commands import (
     dashboard,
     demo,
     dlq,
+    doctor,
     inspect,
     produce,
     replay,
     run,
     simulate,
+    status,
     subscribe,
     topics,
     verify,
@@ -65,6 +67,8 @@ app.add_typer(dlq.app, name="dlq")
 app.command()(produce.produce)
 app.command()(subscribe.subscribe)
 app.command()(simulate.simulate)
+app.command()(status.status)
+app.command()(doctor.doctor)
 app.command()(inspect.inspect)
 app.command()(replay.replay)
 app.command()(verify.verify)

@@ -15,6 +15,7 @@ __all__ = [
     "RefusedToStart",
     "Stalled",
     "TransactionInDoubt",
+    "Unhealthy",
     "VerificationFailed",
     "EXIT_CODES",
 ]
@@ -78,6 +79,12 @@ class VerificationFailed(MillstreamError):
     exit_code = 10
 
 
+class Unhealthy(MillstreamError):
+    """`status` or `doctor` found something that does not work. The report on standard output says what to do."""
+
+    exit_code = 11
+
+
 EXIT_CODES: dict[int, str] = {
     0: "finished, or stopped by Ctrl-C or SIGTERM after the running batch was committed",
     1: "an unexpected error: please report it with the log",
@@ -90,6 +97,7 @@ EXIT_CODES: dict[int, str] = {
     8: "a partition stood still while records waited: start again",
     9: "the model's numbers are no longer finite: a new model is needed, see --cold and --from-beginning",
     10: "verify: log, checkpoints and lists do not agree",
+    11: "status, doctor: something does not work, and the report says what to do",
     130: "a second Ctrl-C: left at once, the open transaction is rolled back",
 }
 """What each exit code of the `millstream` command means."""

@@ -12,7 +12,7 @@ from stream.config import load_config, setting_fields
 from stream.errors import EXIT_CODES
 
 COMMANDS = ["demo", "run", "broker", "topics", "topics create", "topics list", "topics schemas", "produce", "subscribe"]
-COMMANDS += ["simulate", "config", "dlq", "dlq list", "dlq show", "dlq replay"]
+COMMANDS += ["simulate", "config", "dlq", "dlq list", "dlq show", "dlq replay", "status", "doctor"]
 
 
 def millstream(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
