@@ -19,6 +19,7 @@ from millstream.commands import (
     produce,
     replay,
     run,
+    serve,
     simulate,
     status,
     subscribe,
@@ -61,6 +62,7 @@ def _root(
 
 app.command()(demo.demo)
 app.command()(run.run)
+app.command()(serve.serve)
 app.command()(broker.broker)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")

@@ -3,17 +3,19 @@
 import socket
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from stream.errors import ConfigError
 from stream.health import Health, Verdict
 from stream.metrics import CONTENT_TYPE, Metrics
-from stream.settings import MetricsSettings
+from stream.settings import MetricsSettings, ServeSettings
 
 __all__ = ["HttpServer", "create_app"]
 
@@ -52,19 +54,35 @@ class HttpServer:
     """Serves an application on a thread of its own.
 
     Args:
-        app: what to serve.
+        app: what to serve (ASGI).
         config: host and port; port 0 takes a free one.
+        section: where these settings are, for messages.
+        stop_seconds: how long running requests may take to finish at the end.
+        options: of uvicorn, beside ours.
 
     Raises:
         ConfigError: the address cannot be bound.
     """
 
-    def __init__(self, app: Starlette, config: MetricsSettings) -> None:
-        self._socket = _bind(config)
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: MetricsSettings | ServeSettings,
+        *,
+        section: str = "metrics",
+        stop_seconds: float = STOP_SECONDS,
+        **options: Any,
+    ) -> None:
+        self._stop_seconds = stop_seconds
+        self._socket = _bind(config, section)
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
-        )
+        ours: dict[str, Any] = {
+            "log_config": None,
+            "access_log": False,
+            "lifespan": "off",
+            "timeout_graceful_shutdown": 2,
+        }
+        self._server = uvicorn.Server(uvicorn.Config(app, **ours | options))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="millstream-http", daemon=True
         )
@@ -73,14 +91,18 @@ class HttpServer:
         """Begin to serve."""
         self._thread.start()
 
+    def is_serving(self) -> bool:
+        """Return True until it has ended, for whatever reason."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Finish the running requests and end."""
         self._server.should_exit = True
-        self._thread.join(STOP_SECONDS)
+        self._thread.join(self._stop_seconds)
         self._socket.close()
 
 
-def _bind(config: MetricsSettings) -> socket.socket:
+def _bind(config: MetricsSettings | ServeSettings, section: str) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -89,7 +111,7 @@ def _bind(config: MetricsSettings) -> socket.socket:
         listener.listen(128)  # from here on a probe waits for its answer instead of being refused
     except OSError as error:
         raise ConfigError(
-            f"metrics.host, metrics.port: cannot bind {config.host}:{config.port}: {error.strerror}; "
-            "choose another port with --set metrics.port=N (0: any free one)"
+            f"{section}.host, {section}.port: cannot bind {config.host}:{config.port}: {error.strerror}; "
+            f"choose another port with --set {section}.port=N (0: any free one)"
         ) from error
     return listener

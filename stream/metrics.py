@@ -24,7 +24,17 @@ from prometheus_client.registry import Collector
 from stream.decode import DeadCode
 from stream.schema import EVENT_TYPES
 
-__all__ = ["CONTENT_TYPE", "METRICS", "MODELS", "STAGES", "ArrayHistogram", "Metrics", "MetricSpec"]
+__all__ = [
+    "CONTENT_TYPE",
+    "METRICS",
+    "MODELS",
+    "SERVE_METRICS",
+    "SERVE_ROUTES",
+    "STAGES",
+    "ArrayHistogram",
+    "Metrics",
+    "MetricSpec",
+]
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a gauge beside every counter that says when this process made it: noise in every scrape
 
@@ -207,6 +217,63 @@ METRICS: dict[str, MetricSpec] = {
 """Name to declaration, in the order of docs/metrics.md."""
 
 
+SERVE_ROUTES = (
+    "/v1/events",
+    "/v1/users/{id}/recommendations",
+    "/v1/users/{id}/recommendations/stream",
+    "/livez",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "other",
+)
+"""Paths of `millstream serve`, and `other` for what is none of them."""
+
+SERVE_METRICS: dict[str, MetricSpec] = {
+    "millstream_serve_requests_total": MetricSpec(
+        "counter",
+        "Answered requests by path, method and status.",
+        {"route": None, "method": None, "status": None},
+    ),
+    "millstream_serve_request_seconds": MetricSpec(
+        "histogram",
+        "From a request's first byte here to the first byte of its answer, by path.",
+        {"route": SERVE_ROUTES},
+        (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+    ),
+    "millstream_serve_events_total": MetricSpec(
+        "counter",
+        "Posted events by outcome: acknowledged by the brokers, invalid, not written, or unknown (no answer in time).",
+        {"outcome": ("acknowledged", "invalid", "not_written", "unknown")},
+    ),
+    "millstream_serve_view_users": MetricSpec("gauge", "Users whose list is held in memory.", {}),
+    "millstream_serve_view_bytes": MetricSpec("gauge", "Size of the lists held in memory, as JSON.", {}),
+    "millstream_serve_view_lag_records": MetricSpec(
+        "gauge", "Offsets of the recommendations topic not read yet. Growing means that lists are served late.", {}
+    ),
+    "millstream_serve_view_dropped_users_total": MetricSpec(
+        "counter", "Users whose list left the memory for newer ones: raise serve.max_users if this grows.", {}
+    ),
+    "millstream_serve_unreadable_records_total": MetricSpec(
+        "counter", "Records of the recommendations topic that are no lists: somebody else writes there.", {}
+    ),
+    "millstream_serve_view_reads_total": MetricSpec(
+        "counter", "Times that the topic was read from its beginning: once at the start, then after each loss.", {}
+    ),
+    "millstream_serve_broker_silent_seconds": MetricSpec(
+        "gauge", "For how long the brokers have not answered; 0 is normal.", {}
+    ),
+    "millstream_serve_stream_clients": MetricSpec("gauge", "Clients that follow a user now.", {}),
+    "millstream_serve_ready": MetricSpec("gauge", "1 when /readyz answers 200.", {}),
+    "millstream_serve_build_info": MetricSpec(
+        "gauge", "Always 1; the labels say what runs.", {"version": None, "kafka_python": None}
+    ),
+}
+"""Of `millstream serve`, which is a process of its own; in the order of docs/metrics.md."""
+
+
 class ArrayHistogram(Collector):
     """A histogram that takes a whole array at once.
 
@@ -246,12 +313,16 @@ class ArrayHistogram(Collector):
 
 
 class Metrics:
-    """All metrics of one worker in a registry of their own."""
+    """All metrics of one process in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        specs: name to declaration.
+    """
+
+    def __init__(self, specs: Mapping[str, MetricSpec] = METRICS) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # process_start_time_seconds shows restarts, and memory and CPU
-        self._metrics = {name: self._declare(name, spec) for name, spec in METRICS.items()}
+        self._metrics = {name: self._declare(name, spec) for name, spec in specs.items()}
         self._read_at_seconds = float("-inf")
         self._was_read = threading.Event()
 

@@ -23,6 +23,7 @@ __all__ = [
     "MetricsSettings",
     "ModelSettings",
     "QualitySettings",
+    "ServeSettings",
     "Settings",
     "TopicSettings",
     "WorkerSettings",
@@ -259,6 +260,48 @@ class MetricsSettings(_Section):
     )
 
 
+class ServeSettings(_Section):
+    """The HTTP server `millstream serve`. What it promises is in docs/serving.md."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to bind; 0.0.0.0 for all (then set tokens_file).")
+    port: int = Field(8080, ge=0, le=65_535, description="Port; 0: any free one, named in the log.")
+    tokens_file: Path | None = Field(
+        None, description="File of bearer tokens, one a line, read again when it changes. None: no token is asked for."
+    )
+    tls_certfile: Path | None = Field(None, description="Certificate chain (PEM), read again when it changes: HTTPS.")
+    tls_keyfile: Path | None = Field(None, description="Key of the certificate (PEM).")
+    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call, such as https://shop.example.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses or networks of proxies whose X-Forwarded-For is believed."
+    )
+    max_body_bytes: int = Field(1_048_576, ge=1_024, le=104_857_600, description="Longest body of a request.")
+    max_batch_events: int = Field(1_000, ge=1, le=100_000, description="Most events in one request.")
+    requests_per_second: float = Field(
+        0.0, ge=0, le=1_000_000, description="What one token, or without tokens one address, may ask; 0: no limit."
+    )
+    request_burst: int = Field(100, ge=1, le=1_000_000, description="Requests that may come at once after a pause.")
+    ack_timeout_seconds: float = Field(
+        10.0, ge=1, le=300, description="Longest wait for the brokers to acknowledge the events of a request."
+    )
+    max_stream_clients: int = Field(1_000, ge=0, le=100_000, description="Clients that follow a user at a time.")
+    heartbeat_seconds: float = Field(15.0, ge=0.1, le=300, description="Silence after which a follower is greeted.")
+    max_users: int = Field(
+        1_000_000, ge=1, le=1_000_000_000, description="Most lists held in memory; the longest unchanged one leaves."
+    )
+    stale_after_seconds: float = Field(
+        10.0,
+        ge=1,
+        le=86_400,
+        description="Brokers silent for this long make /readyz answer 503; lists are still served.",
+    )
+
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> "ServeSettings":
+        if (self.tls_certfile is None) != (self.tls_keyfile is None):
+            raise ValueError("tls_certfile, tls_keyfile: expected both or neither")
+        return self
+
+
 class LogSettings(_Section):
     """Logs go to standard error, one line a batch at most."""
 
@@ -281,6 +324,7 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     quality: QualitySettings = QualitySettings()
     metrics: MetricsSettings = MetricsSettings()
+    serve: ServeSettings = ServeSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

@@ -19,7 +19,17 @@ from pathlib import Path
 
 from stream.settings import Settings
 
-__all__ = ["Block", "BlockFailed", "Story", "blocks_of", "check", "commands_of", "is_run", "needs_broker"]
+__all__ = [
+    "Block",
+    "BlockFailed",
+    "Story",
+    "blocks_of",
+    "check",
+    "commands_of",
+    "is_run",
+    "needs_broker",
+    "starts_broker",
+]
 
 MARKERS = {
     "python": {"no-run"},
@@ -35,6 +45,8 @@ _FENCE = re.compile(
     r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)(?P=ticks)`* *$", re.M | re.S
 )
 _BROKER = re.compile(r"\b(?:localhost|127\.0\.0\.1):9092\b")
+_OWN_BROKER = re.compile(r"^millstream broker$", re.MULTILINE)
+_SERVE = re.compile(r"\b(?:localhost|127\.0\.0\.1):8080\b")
 _METRICS = re.compile(r"\b(?:localhost|127\.0\.0\.1):9464\b")
 
 
@@ -118,6 +130,11 @@ def needs_broker(block: Block) -> bool:
     return is_run(block) and (block.language != "python" or _BROKER.search(block.text) is not None)
 
 
+def starts_broker(block: Block) -> bool:
+    """Return True when running the block starts the broker of its document."""
+    return is_run(block) and _OWN_BROKER.search(block.text) is not None
+
+
 @dataclass
 class Story:
     """Runs the blocks of one document; what runs in the background ends with the `with` block.
@@ -131,12 +148,14 @@ class Story:
     bootstrap_servers: str | None
     deadline_seconds: float = DEADLINE_SECONDS
     _metrics_port: int = 0
+    _serve_port: int = 0
     _background: list[tuple[Block, subprocess.Popen[bytes]]] = field(default_factory=list)
 
     def __enter__(self) -> "Story":
-        with socket.socket() as free:
+        with socket.socket() as free, socket.socket() as other:
             free.bind(("127.0.0.1", 0))
-            self._metrics_port = free.getsockname()[1]
+            other.bind(("127.0.0.1", 0))
+            self._metrics_port, self._serve_port = free.getsockname()[1], other.getsockname()[1]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -190,12 +209,15 @@ class Story:
     def _replace_addresses(self, text: str) -> str:
         if self.bootstrap_servers is not None:
             text = _BROKER.sub(self.bootstrap_servers, text)
+            text = _OWN_BROKER.sub(f"millstream broker --port {self.bootstrap_servers.rpartition(':')[2]}", text)
+        text = _SERVE.sub(f"127.0.0.1:{self._serve_port}", text)
         return _METRICS.sub(f"127.0.0.1:{self._metrics_port}", text)
 
     def _environment(self) -> dict[str, str]:
         programs = str(Path(sys.executable).parent)
         environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
         environment["MILLSTREAM_METRICS_PORT"] = str(self._metrics_port)
+        environment["MILLSTREAM_SERVE_PORT"] = str(self._serve_port)
         if self.bootstrap_servers is not None:
             environment["MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS"] = self.bootstrap_servers
         return environment

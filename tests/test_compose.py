@@ -52,7 +52,7 @@ def kafka_env() -> dict[str, str]:
 
 
 def test_the_services_are_those_that_the_readme_promises() -> None:
-    promised = {"kafka", "topics", "worker", "worker-gpu", "producer", "prometheus", "grafana"}
+    promised = {"kafka", "topics", "worker", "worker-gpu", "serve", "producer", "prometheus", "grafana"}
 
     assert set(SERVICES) == promised
 
@@ -108,10 +108,12 @@ def test_ports_are_the_documented_ones_and_open_to_this_machine_only() -> None:
         "kafka": ["127.0.0.1:9092:9092"],
         "worker": ["127.0.0.1:9464:9464"],
         "worker-gpu": ["127.0.0.1:9464:9464"],
+        "serve": ["127.0.0.1:8080:8080"],
         "prometheus": ["127.0.0.1:9090:9090"],
         "grafana": ["127.0.0.1:3000:3000"],
     }
     assert Settings().metrics.port == 9464
+    assert Settings().serve.port == 8080
 
 
 def test_every_mount_is_a_file_of_the_repository_or_a_named_volume() -> None:
@@ -150,7 +152,7 @@ def test_every_container_of_ours_reaches_kafka_at_the_address_that_kafka_adverti
     assert {SERVICES[name]["environment"]["MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS"] for name in OURS} == {advertised}
 
 
-@pytest.mark.parametrize("name", ["topics", "worker", "worker-gpu", "producer"])
+@pytest.mark.parametrize("name", ["topics", "worker", "worker-gpu", "serve", "producer"])
 def test_every_command_of_ours_exists_with_its_flags(name: str) -> None:
     arguments = [str(argument) for argument in SERVICES[name]["command"]]
     flags = [argument for argument in arguments if argument.startswith("--")]
@@ -182,6 +184,7 @@ def test_services_start_in_order() -> None:
         "topics": {"kafka": "service_healthy"},
         "worker": after_topics,
         "worker-gpu": after_topics,
+        "serve": after_topics,
         "producer": after_topics,
         "grafana": {"prometheus": "service_healthy"},
     }
@@ -199,7 +202,7 @@ def test_exactly_one_worker_runs_and_prometheus_finds_either() -> None:
     assert SERVICES["worker"]["profiles"] == ["cpu"]
     assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
     assert chosen["COMPOSE_PROFILES"] == "cpu"
-    assert "worker:9464" in targets
+    assert {"worker:9464", "serve:8080"} <= set(targets)
     assert "worker" in SERVICES["worker-gpu"]["networks"]["default"]["aliases"]
 
 
@@ -215,6 +218,16 @@ def test_a_worker_that_is_stopped_has_time_to_commit_its_batch() -> None:
     for name in ("worker", "worker-gpu"):
         grace_seconds = float(SERVICES[name]["stop_grace_period"].removesuffix("s"))
         assert grace_seconds > Settings().worker.commit_deadline_seconds
+
+
+def test_a_server_that_is_stopped_has_time_to_finish_its_requests() -> None:
+    grace_seconds = float(SERVICES["serve"]["stop_grace_period"].removesuffix("s"))
+
+    assert grace_seconds > Settings().serve.ack_timeout_seconds + 5
+
+
+def test_the_server_is_asked_on_its_own_port_whether_it_is_ready() -> None:
+    assert ":8080/readyz" in SERVICES["serve"]["healthcheck"]["test"][-1]
 
 
 def test_containers_that_serve_nothing_are_not_asked_whether_they_are_ready() -> None:

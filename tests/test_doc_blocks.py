@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.doc_blocks import Block, BlockFailed, Story, blocks_of, check, commands_of, is_run, needs_broker, words_of
+from tests.doc_blocks import (
+    Block,
+    BlockFailed,
+    Story,
+    blocks_of,
+    check,
+    commands_of,
+    is_run,
+    needs_broker,
+    starts_broker,
+    words_of,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -45,12 +56,14 @@ WITH_BROKER = [document for document in TOLD if any(needs_broker(block) for bloc
 )
 def test_the_blocks_of_a_document_do_what_it_says(document: str, tmp_path: Path) -> None:
     blocks = [block for block in blocks_in(document) if is_run(block)]
-    missing = {"kcat", "promtool"} & {words[0] for words in shell_words(blocks) if words} - installed()
+    missing = set(TOOLS) & {words[0] for words in shell_words(blocks) if words} - installed()
     if missing:
         pytest.skip(f"{document} shows {', '.join(sorted(missing))}, which is not installed")
     with ExitStack() as stack:
         bootstrap_servers = None
-        if document in WITH_BROKER:
+        if any(starts_broker(block) for block in blocks):
+            bootstrap_servers = f"127.0.0.1:{free_port()}"
+        elif document in WITH_BROKER:
             bootstrap_servers = stack.enter_context(own_broker()).bootstrap_servers
         story = stack.enter_context(Story(tmp_path, bootstrap_servers))
         for block in blocks:
@@ -66,9 +79,18 @@ def own_broker():  # noqa: ANN201
     return EmbeddedBroker()
 
 
+TOOLS = ("curl", "kcat", "promtool")
+
+
+def free_port() -> int:
+    from millstream import embedded_broker
+
+    return embedded_broker.free_port()
+
+
 def installed() -> set[str]:
     folders = os.environ["PATH"].split(os.pathsep)
-    return {name for name in ("kcat", "promtool") if any((Path(folder) / name).is_file() for folder in folders)}
+    return {name for name in TOOLS if any((Path(folder) / name).is_file() for folder in folders)}
 
 
 def shell_words(blocks: list[Block]) -> list[list[str]]:
@@ -209,10 +231,13 @@ def test_the_usual_addresses_become_those_of_the_story(tmp_path: Path) -> None:
     with Story(tmp_path, "127.0.0.1:7") as story:
         printed = story.run(block("bash test", "$ echo localhost:9092 127.0.0.1:9092 localhost:19092 localhost:9464"))
         port = story.run(block("python", "import os; print(os.environ['MILLSTREAM_METRICS_PORT'])")).strip()
+        served = story.run(block("bash test", "$ echo http://localhost:8080/docs $MILLSTREAM_SERVE_PORT")).split()
         broker = story.run(block("python", "import os; print(os.environ['MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS'])"))
 
     assert printed.split() == ["127.0.0.1:7", "127.0.0.1:7", "localhost:19092", f"127.0.0.1:{port}"]
     assert broker.strip() == "127.0.0.1:7"
+    assert served[0] == f"http://127.0.0.1:{served[1]}/docs"
+    assert served[1] != port
 
 
 @pytest.mark.parametrize("script", ["false\necho fine", "false | cat", "echo $NO_SUCH_NAME"])

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("stream", "online_models", "producers", "millstream")
 WIRE = ("stream.schema", "stream.records", "stream.errors", "stream.settings", "stream.kafka")
 
+LIGHT = (*WIRE, "stream.serve")
+"""Modules that load neither torch nor the model: those above, and the HTTP server, which is a process of its own."""
+
 MAY_IMPORT_OF_OURS = {
     "online_models": ("online_models",),
     "stream": ("stream", "online_models"),
@@ -43,9 +46,10 @@ def test_every_import_of_the_tree_keeps_the_rules() -> None:
     assert violations(imports) == []
 
 
-def test_producers_and_the_kafka_package_leave_torch_and_the_model_unloaded() -> None:
+def test_producers_the_kafka_package_and_the_server_leave_torch_and_the_model_unloaded() -> None:
     program = (
-        "import sys, producers, stream.kafka, stream.schema, stream.records, stream.errors, stream.settings\n"
+        "import sys, producers, stream.kafka, stream.serve\n"
+        "import stream.schema, stream.records, stream.errors, stream.settings\n"
         "print([name for name in ('torch', 'online_models', 'river', 'millstream') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -84,11 +88,15 @@ BROKEN_TREES = {
     ),
     "a wire module reaches the model through another module": (
         {"stream/records.py": "from . import batch", "stream/batch.py": "import online_models"},
-        "wire module stream.records reaches online_models by stream.batch",
+        "light module stream.records reaches online_models by stream.batch",
+    ),
+    "the HTTP server reaches the model through another module": (
+        {"stream/serve/app.py": "from stream import worker", "stream/worker.py": "import online_models"},
+        "light module stream.serve.app reaches online_models by stream.worker",
     ),
     "a wire module reaches torch through its package": (
         {"stream/__init__.py": "import torch", "stream/errors.py": ""},
-        "wire module stream.errors reaches torch by stream",
+        "light module stream.errors reaches torch by stream",
     ),
     "the Kafka client is imported outside its home": (
         {"stream/worker.py": "from kafka.errors import KafkaError"},
@@ -178,7 +186,7 @@ def absolute(node: ast.ImportFrom, package: str) -> str:
 def violations(imports: dict[str, set[str]]) -> list[str]:
     """Return one line for each import that breaks a rule, in order."""
     direct = [line for module in sorted(imports) for name in sorted(imports[module]) for line in judge(module, name)]
-    return [*direct, *wire_violations(imports)]
+    return [*direct, *light_violations(imports)]
 
 
 def judge(module: str, name: str) -> list[str]:
@@ -194,11 +202,11 @@ def judge(module: str, name: str) -> list[str]:
     return []
 
 
-def wire_violations(imports: dict[str, set[str]]) -> list[str]:
-    """Follow the imports of the wire modules; loading one also loads the packages above it."""
+def light_violations(imports: dict[str, set[str]]) -> list[str]:
+    """Follow the imports of the light modules; loading one also loads the packages above it."""
     found = []
-    for wire in sorted(name for name in imports if within(name, WIRE)):
-        todo, seen = [wire], set()
+    for light in sorted(name for name in imports if within(name, LIGHT)):
+        todo, seen = [light], set()
         while todo:
             module = todo.pop()
             if module in seen:
@@ -207,7 +215,7 @@ def wire_violations(imports: dict[str, set[str]]) -> list[str]:
             reached = imports.get(module, set())
             for name in sorted(reached):
                 if within(name, ("torch", "online_models")):
-                    found.append(f"wire module {wire} reaches {name} by {module}")
+                    found.append(f"light module {light} reaches {name} by {module}")
             todo += [part for name in {module, *reached} for part in with_parents(name) if part in imports]
     return found
 

@@ -1,6 +1,7 @@
 """The one home of the Kafka client. Nothing outside this package imports `kafka`."""
 
 from stream.kafka import repairs
+from stream.kafka.acknowledged import AcknowledgedProducer, NotAcknowledged, NotWritten, Place
 from stream.kafka.history import KafkaHistory
 from stream.kafka.producer import EventProducer
 from stream.kafka.reader import TopicReader, newest_record, record_at
@@ -10,9 +11,13 @@ from stream.kafka.transport import KafkaTransport
 repairs.apply()
 
 __all__ = [
+    "AcknowledgedProducer",
     "EventProducer",
     "KafkaHistory",
     "KafkaTransport",
+    "NotAcknowledged",
+    "NotWritten",
+    "Place",
     "TopicReader",
     "differing_topics",
     "ensure_topics",

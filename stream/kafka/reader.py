@@ -96,7 +96,7 @@ class TopicReader:
             starts = self._consumer.beginning_offsets(self._partitions) if start == "earliest" else ends
             for partition, offset in starts.items():
                 self._consumer.seek(partition, offset)
-        self._ends = ends
+        self._ends = self._ends_at_start = ends
 
     def poll(self, timeout_seconds: float = 0.5) -> list[Record]:
         """Return the next records in (partition, offset) order; none when none came in time."""
@@ -111,6 +111,21 @@ class TopicReader:
         with connecting(self._kafka):
             self._ends = self._consumer.end_offsets(self._partitions)
             return all(self._consumer.position(partition) >= end for partition, end in self._ends.items())
+
+    def has_passed_start(self) -> bool:
+        """Return True when everything that was committed at the opening has been read. Asks the brokers nothing."""
+        with connecting(self._kafka):
+            return all(self._consumer.position(partition) >= end for partition, end in self._ends_at_start.items())
+
+    def lag(self, timeout_seconds: float) -> dict[int, int]:
+        """Return the committed offsets not read yet, per partition; below 0 when the log is shorter than it was.
+
+        Raises:
+            BrokerUnreachable: no answer in time.
+        """
+        with connecting(self._kafka):
+            ends = self._consumer.end_offsets(self._partitions, timeout_ms=timeout_seconds * 1000)
+            return {partition.partition: end - self._consumer.position(partition) for partition, end in ends.items()}
 
     def seek_back(self, num_offsets: int) -> bool:
         """Go to `num_offsets` before the end of every partition; return True when that is the beginning of all."""

@@ -1,0 +1,147 @@
+"""The application: which path is answered by what."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stream.health import Verdict
+from stream.metrics import CONTENT_TYPE, Metrics
+from stream.serve.access import Access, Count
+from stream.serve.event_stream import StreamClients
+from stream.serve.exposition import Exposition
+from stream.serve.follower import Follower
+from stream.serve.lists import Lists
+from stream.serve.openapi import openapi_json
+from stream.serve.page import docs_page
+from stream.serve.posting import Posting
+from stream.serve.problems import Problem, answer
+from stream.serve.rate_limit import RateLimit
+from stream.serve.tokens import TokenFile
+from stream.serve.view import ListView
+from stream.settings import Settings
+
+__all__ = ["Parts", "create_app"]
+
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application answers from."""
+
+    settings: Settings
+    metrics: Metrics
+    view: ListView
+    follower: Follower
+    clients: StreamClients
+    posting: Posting
+    tokens: TokenFile | None
+
+
+class EncodedPath:
+    """Matches paths as they were sent, still percent-encoded: an id may hold a slash (ASGI middleware).
+
+    Args:
+        app: what answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._app({**scope, "path": scope["raw_path"].decode("ascii")}, receive, send)
+
+
+def create_app(parts: Parts) -> ASGIApp:
+    """Return the application of `millstream serve`."""
+    config = parts.settings.serve
+    lists = Lists(parts.settings, parts.view, parts.follower, parts.clients)
+    access = [Middleware(Access, parts.tokens, RateLimit(config.requests_per_second, config.request_burst))]
+    routes = [
+        Route("/v1/events", parts.posting.post, methods=["POST"], middleware=access),
+        Route("/v1/users/{id}/recommendations", lists.newest, methods=["GET"], middleware=access),
+        Route("/v1/users/{id}/recommendations/stream", lists.follow, methods=["GET"], middleware=access),
+        *_routes_about_us(parts),
+    ]
+    middleware = [Middleware(Count, parts.metrics, {route.endpoint: route.path for route in routes})]
+    if config.cors_origins:
+        middleware.append(_cors(config.cors_origins))
+    handlers: dict[Any, Any] = {Problem: _on_problem, HTTPException: _on_http_exception, Exception: _on_error}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return EncodedPath(app)
+
+
+def _routes_about_us(parts: Parts) -> list[Route]:
+    has_tokens = parts.tokens is not None
+
+    async def live(_: Request) -> Response:
+        return _verdict(parts.follower.live())
+
+    async def ready(_: Request) -> Response:
+        return _verdict(parts.follower.ready())
+
+    async def healthy(_: Request) -> Response:
+        return _verdict(parts.follower.live())
+
+    exposition = Exposition(parts.metrics, parts.view, parts.follower, parts.clients)
+
+    async def metrics(_: Request) -> Response:
+        return Response(exposition.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def openapi(_: Request) -> Response:
+        return Response(openapi_json(parts.settings, has_tokens=has_tokens), media_type="application/json")
+
+    async def docs(_: Request) -> Response:
+        page = docs_page(parts.settings, has_tokens=has_tokens)
+        return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
+
+    return [
+        Route("/livez", live),
+        Route("/healthz", healthy),
+        Route("/readyz", ready),
+        Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+    ]
+
+
+def _cors(origins: tuple[str, ...]) -> Middleware:
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type", "if-none-match", "last-event-id"],
+        expose_headers=["etag", "retry-after"],
+    )
+
+
+def _verdict(verdict: Verdict) -> Response:
+    if not verdict.ok:
+        return answer(Problem("not-ready", verdict.reason))
+    return Response(verdict.reason + "\n", media_type="text/plain")
+
+
+async def _on_problem(_: Request, problem: Problem) -> Response:
+    return answer(problem)
+
+
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 405:
+        return answer(Problem("bad-method", f"got {request.method[:20]}", error.headers))
+    return answer(Problem("no-such-path", "see /docs for the paths that there are"))
+
+
+async def _on_error(_: Request, __: Exception) -> Response:
+    return answer(Problem("internal", "see the server's log"))
