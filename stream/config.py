@@ -29,6 +29,9 @@ HIDDEN = "********"
 _SERVICE_LINK = re.compile(r"MILLSTREAM_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_\w+)?)")
 """Variables that Kubernetes sets in every pod beside a service called millstream."""
 
+_LOGIN = re.compile(r"(://)[^/@]*@")
+"""User and password in a URL, as in `ftp://ana:secret@host/path`."""
+
 
 @dataclass(frozen=True, slots=True)
 class SettingLine:
@@ -192,4 +195,6 @@ def _shown(value: Any) -> Any:
         return HIDDEN
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, str) and _LOGIN.search(value):
+        return _LOGIN.sub(rf"\g<1>{HIDDEN}@", value)
     return list(value) if isinstance(value, tuple) else value

@@ -1,5 +1,6 @@
 """The worker's port: /metrics, /livez, /readyz (and /healthz, as an alias that many probes ask for), and the page."""
 
+import logging
 import socket
 import threading
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from starlette.types import ASGIApp
 
 from stream.errors import ConfigError
 from stream.health import Health, Verdict
+from stream.logs import log_event
+from stream.loopback import is_loopback
 from stream.metrics import CONTENT_TYPE, Metrics
 from stream.settings import MetricsSettings, ServeSettings
 
@@ -76,6 +79,14 @@ class HttpServer:
         self._stop_seconds = stop_seconds
         self._socket = _bind(config, section)
         self.port: int = self._socket.getsockname()[1]
+        asks_for_tokens = isinstance(config, ServeSettings) and config.tokens_file is not None
+        if not is_loopback(config.host) and not asks_for_tokens:
+            log_event(
+                logging.WARNING,
+                "port_is_open",
+                address=f"{config.host}:{self.port}",
+                hint="it asks for no login: let only those reach it that should; see docs/security.md",
+            )
         ours: dict[str, Any] = {
             "log_config": None,
             "access_log": False,

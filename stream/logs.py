@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from stream.printable import printable
 from stream.settings import LogSettings
 
 __all__ = ["configure_logs", "log_event"]
@@ -60,8 +61,8 @@ class _TextFormatter(logging.Formatter):
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = getattr(record, "fields", {})
         parts = [f"{name}={_text(value)}" for name, value in fields.items()]
-        line = f"{clock} {record.levelname:<7} {_one_line(record.getMessage())} {' '.join(parts)}".rstrip()
-        return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+        line = f"{clock} {record.levelname:<7} {printable(record.getMessage())} {' '.join(parts)}".rstrip()
+        return line + (_indented(self.formatException(record.exc_info)) if record.exc_info else "")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -75,15 +76,25 @@ class _JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _printable_json(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if any(c.isspace() or ord(c) < 32 for c in text) else text
+    # Quoted, a value cannot add a field of its own.
+    is_plain = text.isprintable() and not any(character in ' "=' for character in text)
+    return text if is_plain else _printable_json(json.dumps(text, ensure_ascii=False))
 
 
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n").replace("\r", "\\r")
+def _printable_json(text: str) -> str:
+    """Return JSON without a character that does not show: its own escapes stand for those that it leaves alone."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _indented(trace: str) -> str:
+    """Return a traceback below its line, so far to the right that no text in it can pass for a line of the log."""
+    return "".join(f"\n    {printable(line)}" for line in trace.splitlines())

@@ -10,7 +10,6 @@ import pytest
 from millstream.agreement import agreement
 from millstream.doctor import machine_findings, settings_findings
 from millstream.doctor.brokers import _topics
-from millstream.doctor.settings import is_loopback
 from millstream.doctor.software import _packages
 from millstream.duration import duration
 from millstream.findings import Finding, Level, conclude, error, lines_of, ok, warning
@@ -23,6 +22,7 @@ from stream.http import HttpServer, create_app
 from stream.kafka import topic_plans
 from stream.kafka.cluster import TopicFacts
 from stream.kafka.standing import PartitionStanding
+from stream.loopback import is_loopback
 from stream.metrics import Metrics
 from stream.schema import JournalEntry
 from stream.settings import MetricsSettings, Settings

@@ -70,7 +70,7 @@ def _as_toml(lines: list[SettingLine]) -> str:
             out.append(f"\n[{section}]" if out else f"[{section}]")
             open_section = section
         out.append(f"# {line.description} ({line.origin})")
-        hidden = line.value is None or line.value == HIDDEN
+        hidden = line.value is None or HIDDEN in str(line.value)
         out.append(f"# {key} =" if hidden else f"{key} = {_toml_value(line.value)}")
     return "\n".join(out) + "\n"
 

@@ -1,15 +1,15 @@
 """Settings that work, and that one does not want in production."""
 
-import ipaddress
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from millstream.findings import Finding, error, ok, warning
 from stream.config import LoadedConfig
+from stream.loopback import is_loopback
 from stream.settings import KafkaSettings, Settings
 
-__all__ = ["is_loopback", "settings_findings"]
+__all__ = ["settings_findings"]
 
 
 def settings_findings(loaded: LoadedConfig) -> list[Finding]:
@@ -96,14 +96,3 @@ def _readable(path: Path, what: str) -> Iterator[Finding]:
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         message = f"{what}: {path} can be read by every user of this machine (mode {stat.S_IMODE(mode):o})"
         yield warning("secrets", message, f"chmod o-rwx {path}")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches this host."""
-    bare = host.strip("[]").rstrip(".").lower()
-    if bare == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:  # a name: it may lead anywhere
-        return False

@@ -1,5 +1,6 @@
 """How every client connects: Kafka's own setting names, and errors that say what to do."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ def client_options(kafka: KafkaSettings, role: str) -> dict[str, Any]:
     """
     if kafka.security_protocol.endswith("SSL"):
         _expect_files(kafka)
+        _expect_certificates(kafka)
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in kafka.bootstrap_servers.split(",") if server.strip()],
         "client_id": f"{kafka.client_id}-{role}",
@@ -70,6 +72,26 @@ def _expect_files(kafka: KafkaSettings) -> None:
             raise ConfigError(f"kafka.{name}: expected a readable file, got {file}")
 
 
+def _expect_certificates(kafka: KafkaSettings) -> None:
+    """Load what the client will load: it would try again and again, and say only at the end that no broker answered."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    password = _secret("kafka.ssl_password_file", kafka.ssl_password, kafka.ssl_password_file)
+    try:
+        if kafka.ssl_cafile is not None:
+            context.load_verify_locations(kafka.ssl_cafile)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"kafka.ssl_cafile {kafka.ssl_cafile}: expected CA certificates (PEM): {error}") from error
+    try:
+        if kafka.ssl_certfile is not None:
+            # Without a password OpenSSL would ask for it at the terminal, and wait.
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile, password or "")
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            f"kafka.ssl_certfile {kafka.ssl_certfile}, kafka.ssl_keyfile {kafka.ssl_keyfile}: expected a certificate "
+            f"(PEM), its key, and the key's password if it has one: {error}"
+        ) from error
+
+
 def compression(kafka: KafkaSettings) -> str | None:
     """Return the name that the client has for the compression of what is produced; None for none."""
     return None if kafka.compression_type == "none" else kafka.compression_type
@@ -81,13 +103,24 @@ def _path(path: Path | None) -> str | None:
 
 def _secret(name: str, value: SecretStr | None, file: Path | None) -> str | None:
     if value is not None:
-        return value.get_secret_value()
+        return _Hidden(value.get_secret_value())
     if file is None:
         return None
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return _Hidden(file.read_text(encoding="utf-8").strip())
     except OSError as error:
         raise ConfigError(f"{name}: expected a readable file, got {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{name}: expected a readable file of UTF-8 text, got other bytes in {file}") from None
+
+
+class _Hidden(str):
+    """A secret for the client, which writes all its options into its log at level DEBUG."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'********'"
 
 
 @contextmanager
@@ -109,8 +142,15 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
             return explain(inner, kafka)
     if isinstance(error, FENCED):
         return FencedError(f"{where}: another worker with the same worker.transactional_id took over; this one stops")
-    if isinstance(error, errors.SaslAuthenticationFailedError | errors.UnsupportedSaslMechanismError):
+    if isinstance(error, errors.UnsupportedSaslMechanismError):
+        return ConfigError(f"{where}: the login was refused: {error}; set kafka.sasl_mechanism to one that is enabled")
+    if isinstance(error, errors.SaslAuthenticationFailedError):
         return ConfigError(f"{where}: the login was refused: check kafka.sasl_mechanism, user name and password")
+    if isinstance(error, errors.KafkaConnectionError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return ConfigError(
+            f"{where}: its certificate is not trusted: {error}; check that kafka.ssl_cafile holds their CA "
+            "and that their certificates name the hosts in kafka.bootstrap_servers and in advertised.listeners"
+        )
     if isinstance(error, errors.AuthorizationError):
         return RefusedToStart(f"{where}: not allowed: {error}; grant this user the ACLs named in docs/operating.md")
     if isinstance(error, errors.UnknownTopicOrPartitionError):
@@ -128,7 +168,17 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
     return BrokerUnreachable(
         f"{where}: no usable answer ({type(error).__name__}: {error}): check that it runs and that "
         f"kafka.bootstrap_servers and kafka.security_protocol ({kafka.security_protocol}) are right"
+        + _hint(error, kafka)
     )
+
+
+def _hint(error: BaseException, kafka: KafkaSettings) -> str:
+    """Return what a connection that ends without a word may mean."""
+    if not any(words in str(error) for words in ("socket disconnected", "EOF occurred", "WRONG_VERSION_NUMBER")):
+        return ""
+    if kafka.security_protocol.endswith("SSL"):
+        return ". It ended the connection: does it speak TLS on this port, and does it want kafka.ssl_certfile?"
+    return ". It ended the connection: does it want TLS (SSL, SASL_SSL) or a login (SASL_…)?"
 
 
 def to_record(raw: Any) -> Record:

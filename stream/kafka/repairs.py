@@ -3,12 +3,25 @@
 Each has a test, and goes when the client has its own.
 """
 
+import sys
 from typing import Any
 
+from kafka import errors
 from kafka.consumer.fetcher import Fetcher
+from kafka.net.manager import KafkaConnectionManager
 from kafka.record.default_records import DefaultRecordBatch
 
 __all__ = ["apply"]
+
+REFUSALS = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
+TLS_REFUSALS = (
+    "CERTIFICATE_VERIFY_FAILED",
+    "WRONG_VERSION_NUMBER",
+    "certificate required",
+    "unknown ca",
+    "bad certificate",
+)
+"""What of OpenSSL's words says that another attempt ends the same way."""
 
 
 class _LenientBuffer(bytearray):
@@ -26,6 +39,7 @@ def apply() -> None:
     """Make all repairs, once."""
     _read_odd_header_names()
     _hand_over_what_was_parked()
+    _say_why_no_broker_was_reached()
 
 
 def _read_odd_header_names() -> None:
@@ -69,3 +83,39 @@ def _hand_over_what_was_parked() -> None:
 
     fetched_records.is_repaired = True  # type: ignore[attr-defined]
     Fetcher.fetched_records = fetched_records
+
+
+def _say_why_no_broker_was_reached() -> None:
+    """Let the first connection end at once when login or certificate is refused, and name the reason when it ends late.
+
+    The client tries again until its time is up, and then says only that it was; what went wrong is in its log.
+    """
+    silent = KafkaConnectionManager._do_bootstrap
+    if getattr(silent, "is_repaired", False):
+        return
+    update_backoff = KafkaConnectionManager.update_backoff
+
+    def noted(manager: Any, node_id: Any) -> Any:
+        error = sys.exc_info()[1]  # the client calls this where it handles a failed connection
+        if error is not None:
+            manager._why_not_connected = error
+            if not manager.bootstrapped and _is_refusal(error):
+                manager._auth_failures[node_id] = error  # from here it is raised before the next attempt
+        return update_backoff(manager, node_id)
+
+    async def bootstrap(manager: Any, deadline: Any) -> Any:
+        try:
+            return await silent(manager, deadline)
+        except errors.KafkaTimeoutError as error:
+            why = getattr(manager, "_why_not_connected", None)
+            if why is None:
+                raise
+            raise errors.KafkaTimeoutError(f"{error.args[0]}, the last attempt: {why}") from why
+
+    bootstrap.is_repaired = True  # type: ignore[attr-defined]
+    KafkaConnectionManager._do_bootstrap = bootstrap
+    KafkaConnectionManager.update_backoff = noted
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, REFUSALS) or any(words in str(error) for words in TLS_REFUSALS)

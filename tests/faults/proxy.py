@@ -7,6 +7,7 @@ address, which it replaces by its own, so that clients come back to it.
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Coroutine
@@ -46,10 +47,16 @@ class Fault:
 
 
 class Proxy:
-    """Forwards connections to a broker on this machine until `close`."""
+    """Forwards connections to a broker on this machine until `close`.
 
-    def __init__(self, broker_port: int) -> None:
+    Args:
+        broker_port: where it listens.
+        tls: the server's side of TLS towards clients; None: none.
+    """
+
+    def __init__(self, broker_port: int, tls: ssl.SSLContext | None = None) -> None:
         self._broker_port = broker_port
+        self._tls = tls
         self._faults: list[Fault] = []
         self._connections: set[_Connection] = set()
         self.delay_seconds = 0.0
@@ -112,7 +119,7 @@ class Proxy:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._accept, sock=self._socket))
+        server = self._loop.run_until_complete(asyncio.start_server(self._accept, sock=self._socket, ssl=self._tls))
         self._loop.run_forever()
         server.close()
         for task in asyncio.all_tasks(self._loop):

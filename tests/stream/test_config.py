@@ -160,3 +160,11 @@ def test_the_config_hash_changes_with_what_is_learned_and_only_with_that() -> No
 
     assert load_config(flags={"log.level": "DEBUG", "model.device": "cpu"}, environ={}).settings.config_hash() == plain
     assert load_config(flags={"evidence.view": "0.9"}, environ={}).settings.config_hash() != plain
+
+
+def test_a_login_inside_a_url_is_never_shown() -> None:
+    loaded = load_config(environ={"MILLSTREAM_CHECKPOINTS_URL": "ftp://ana:canary@host/checkpoints"})
+
+    shown = {line.name: line.value for line in loaded.lines()}
+    assert shown["checkpoints.url"] == "ftp://********@host/checkpoints"
+    assert loaded.settings.checkpoints.url == "ftp://ana:canary@host/checkpoints"
