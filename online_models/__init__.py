@@ -1,5 +1,6 @@
 """Learners that are taught by one batch of events after another: arrays in, arrays out."""
 
+from online_models.admission import Admission
 from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import (
     FactorizationConfig,
@@ -13,6 +14,7 @@ from online_models.config import (
     TransitionsConfig,
 )
 from online_models.device import DEVICES, cpu_facts, limit_cpu_threads, resolve_device
+from online_models.effort import Effort
 from online_models.errors import CapacityError, ConfigError, ShapeError, StateError
 from online_models.evaluation import hit_rate, ndcg, reciprocal_rank
 from online_models.explanation import RERANKER, Explanation
@@ -29,9 +31,11 @@ __all__ = [
     "NO_ROW",
     "RERANKER",
     "SCORERS",
+    "Admission",
     "Batch",
     "CapacityError",
     "ConfigError",
+    "Effort",
     "Explanation",
     "FactorizationConfig",
     "FusionConfig",

@@ -4,11 +4,12 @@ Ids never come this far: every user and item is a row of a table. Who owns which
 business of the caller (see ``index.py``).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from online_models.effort import Effort
 from online_models.errors import ShapeError
 
 __all__ = ["NO_ROW", "Batch", "TopK"]
@@ -37,7 +38,7 @@ class Batch:
     user_rows: Int64
     """``[B]`` int64, at least 0."""
     item_rows: Int64
-    """``[B]`` int64, at least 0."""
+    """``[B]`` int64; ``NO_ROW``: the item owns none yet, so the event is evaluated, as a miss, and not learned."""
     event_types: npt.NDArray[np.int8]
     """``[B]`` int8, index into the caller's list of types, at least 0."""
     times_ms: Int64
@@ -47,9 +48,11 @@ class Batch:
     owns: npt.NDArray[np.bool_]
     """``[B]`` bool: the event puts the item among what the user has, which is masked from his lists."""
     reset_user_rows: Int64
-    """int64: user rows whose old owner was evicted; forgotten before this batch is used."""
+    """int64: user rows whose old owner has left; forgotten before this batch is used."""
     reset_item_rows: Int64
-    """int64: item rows whose old owner was evicted; forgotten before this batch is used."""
+    """int64: item rows whose old owner has left; forgotten before this batch is used."""
+    effort: Effort = Effort.NORMAL
+    """What is spent on it."""
 
     def __post_init__(self) -> None:
         num_events = np.size(self.user_rows)
@@ -59,8 +62,10 @@ class Batch:
             _check(name, getattr(self, name), np.dtype(np.int64), None)
         for name in ("user_rows", "item_rows", "event_types", "reset_user_rows", "reset_item_rows"):
             values = getattr(self, name)
-            if values.size and not (values.min() >= 0 and values.max() <= MAX_ROW):
-                raise ShapeError(f"batch.{name}: expected values in 0..{MAX_ROW}, got {values.min()}..{values.max()}")
+            least = NO_ROW if name == "item_rows" else 0
+            if values.size and not (values.min() >= least and values.max() <= MAX_ROW):
+                found = f"{values.min()}..{values.max()}"
+                raise ShapeError(f"batch.{name}: expected values in {least}..{MAX_ROW}, got {found}")
         if not np.isfinite(self.weights).all():
             raise ShapeError("batch.weights: expected finite values, got NaN or infinity")
 
@@ -69,10 +74,17 @@ class Batch:
 
     def part(self, start: int, stop: int) -> "Batch":
         """Return events ``start`` to ``stop``, views where possible; the resets belong to the whole, so none."""
+        return self._at(slice(start, stop))
+
+    def take(self, places: Int64) -> "Batch":
+        """Return the events at ``places``, copied; no resets."""
+        return self._at(places)
+
+    def _at(self, which: slice | Int64) -> "Batch":
         none = np.empty(0, np.int64)
         # torch warns of an array that it could not write to, so such a one is copied.
-        events = {name: np.require(getattr(self, name)[start:stop], requirements="W") for name in _EVENT_DTYPES}
-        return Batch(**events, reset_user_rows=none, reset_item_rows=none)
+        events = {name: np.require(getattr(self, name)[which], requirements="W") for name in _EVENT_DTYPES}
+        return replace(self, **events, reset_user_rows=none, reset_item_rows=none)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

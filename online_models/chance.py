@@ -12,6 +12,7 @@ class Salt(IntEnum):
 
     FACTORIZATION = 1
     SEQUENCE = 2
+    SEQUENCE_AGAIN = 3
 
 
 def draws_of(seed: int, salt: Salt, sub_step: int) -> np.random.Generator:

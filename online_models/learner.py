@@ -18,7 +18,7 @@ from online_models.history import Context, Histories, SubStep
 from online_models.owned import OwnedItems
 from online_models.parts import Parts, Table, copies
 from online_models.popularity import Popularity
-from online_models.ranking import Evaluated, StepReport, join_evaluated, mid_ranks
+from online_models.ranking import Evaluated, StepReport, join_evaluated, mid_ranks, misses
 from online_models.reranker import Reranked, Reranker
 from online_models.scorers import BASELINES, CHANNELS, RERANKED, make_scorers
 from online_models.situations import num_situations, situations_of
@@ -113,15 +113,23 @@ class OnlineLearner:
         counts, seconds = np.zeros(3, np.int64), np.zeros(2)
         for start in range(0, len(batch), self.config.sub_step_events):
             part = batch.part(start, start + self.config.sub_step_events)
+            placed = np.flatnonzero(part.item_rows != NO_ROW)
+            missed = np.flatnonzero((part.item_rows == NO_ROW) & (part.weights > 0))
+            if len(missed):
+                names, k = ("model", *BASELINES), self.config.k
+                parts.append(misses(missed + start, int(self._known.sum()), names, k))
+            if not len(placed):
+                continue
+            part = part if len(placed) == len(part) else part.take(placed)
             evaluated, part_counts, part_seconds = self._sub_step(part)
             counts += part_counts
             seconds += part_seconds
-            parts.append(replace(evaluated, events=evaluated.events + start))
+            parts.append(replace(evaluated, events=placed[evaluated.events] + start))
         joined = join_evaluated(parts, ("model", *BASELINES), self.config.k)
         num_late, num_repeats, num_skipped = counts.tolist()
         return StepReport(
             num_events=len(batch),
-            num_learned=int((batch.weights != 0).sum()),
+            num_learned=int(((batch.weights != 0) & (batch.item_rows != NO_ROW)).sum()),
             num_late=num_late,
             num_repeats=num_repeats,
             num_evaluated=len(joined.events),

@@ -7,7 +7,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Evaluated", "StepReport", "join_evaluated", "mid_ranks"]
+from online_models.batch import NO_ROW
+
+__all__ = ["Evaluated", "StepReport", "join_evaluated", "mid_ranks", "misses"]
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -35,7 +37,7 @@ class StepReport:
 
     num_events: int
     num_learned: int
-    """Events with a weight other than 0."""
+    """Events with a weight other than 0 whose item has a row."""
     num_late: int
     """Events older than the newest of their user."""
     num_repeats: int
@@ -76,12 +78,24 @@ def mid_ranks(scores: Tensor, targets: Tensor) -> Tensor:
     return ranks.masked_fill_(~torch.isfinite(own[:, 0]), torch.inf)
 
 
-def join_evaluated(parts: list[Evaluated], names: tuple[str, ...], k: int) -> Evaluated:
-    """Return the parts of a batch as one."""
-    floats, rows = np.empty(0, np.float64), np.empty((0, k), np.int64)
+def misses(events: Int64, num_known: int, names: tuple[str, ...], k: int) -> Evaluated:
+    """Return ``events`` ``[E]`` as ranked by nobody: no list could have held their items, and none counts as made."""
     return Evaluated(
-        events=np.concatenate([np.empty(0, np.int64), *(part.events for part in parts)]),
-        loss_nats=np.concatenate([floats, *(part.loss_nats for part in parts)]),
-        ranks={name: np.concatenate([floats, *(part.ranks[name] for part in parts)]) for name in names},
-        top_rows={name: np.concatenate([rows, *(part.top_rows[name] for part in parts)]) for name in names},
+        events=events,
+        loss_nats=np.full(len(events), np.log(num_known + 1.0)),
+        ranks={name: np.full(len(events), np.inf) for name in names},
+        top_rows={name: np.full((len(events), k), NO_ROW, np.int64) for name in names},
+    )
+
+
+def join_evaluated(parts: list[Evaluated], names: tuple[str, ...], k: int) -> Evaluated:
+    """Return the parts of a batch as one, in the order of the events."""
+    floats, rows = np.empty(0, np.float64), np.empty((0, k), np.int64)
+    events = np.concatenate([np.empty(0, np.int64), *(part.events for part in parts)])
+    order = np.argsort(events, kind="stable")
+    return Evaluated(
+        events=events[order],
+        loss_nats=np.concatenate([floats, *(part.loss_nats for part in parts)])[order],
+        ranks={name: np.concatenate([floats, *(part.ranks[name] for part in parts)])[order] for name in names},
+        top_rows={name: np.concatenate([rows, *(part.top_rows[name] for part in parts)])[order] for name in names},
     )

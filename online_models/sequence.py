@@ -15,6 +15,7 @@ from torch.nn import functional
 from online_models.batch import NO_ROW, Batch
 from online_models.chance import Salt, draws_of
 from online_models.config import LearnerConfig
+from online_models.effort import num_steps, replays
 from online_models.history import Context, SubStep
 from online_models.optimizers import Adam, clip_factor
 from online_models.parts import Parts, Table, are_finite, copies
@@ -143,7 +144,10 @@ class SequenceScorer:
         """Take one step of Adam on the new and the replayed events, then move the users' states on."""
         pending, self._pending = self._pending, None
         forward = pending if pending is not None and pending.step is step else self._forward(step, len(known))
-        is_finite = self._descend(forward, known)
+        is_finite = True
+        for again in range(num_steps(step.batch.effort, self.num_learned)):
+            part = self._forward(step, len(known), Salt.SEQUENCE_AGAIN) if again else forward
+            is_finite &= self._descend(part, known)
         self._advance(step, forward.hidden.detach())
         self.num_learned += 1
         return is_finite
@@ -198,9 +202,10 @@ class SequenceScorer:
     def _fresh(self, rows: Int64) -> Tensor:
         return torch.from_numpy(fresh_rows(self.seed, rows, self.config.width, _INIT_SCALE)).to(self.device)
 
-    def _forward(self, step: SubStep, num_items: int) -> _Forward:
-        config, rng = self.config, draws_of(self.seed, Salt.SEQUENCE, self.num_learned)
-        windows = self.replay.draw(rng, config.replay_windows, config.replay_context + config.replay_targets)
+    def _forward(self, step: SubStep, num_items: int, salt: Salt = Salt.SEQUENCE) -> _Forward:
+        config, rng = self.config, draws_of(self.seed, salt, self.num_learned)
+        num_windows = config.replay_windows if replays(step.batch.effort) else 0
+        windows = self.replay.draw(rng, num_windows, config.replay_context + config.replay_targets)
         num_read = int(step.ordinals.max(initial=0))
         late = np.flatnonzero(step.is_late)
         runs = stack_runs(
@@ -215,12 +220,12 @@ class SequenceScorer:
         rows, drawn, uniform_ratio = self._taking_part(rng, num_items, item_rows, targets)
         items = (self.items[:num_items] if rows is None else self.items[rows]).detach().requires_grad_()
         bias = (self.bias[:num_items] if rows is None else self.bias[rows]).detach().requires_grad_()
-        num_from_zero = config.replay_windows + len(late)
+        num_from_zero = num_windows + len(late)
         states = functional.pad(self.states[self._to(step.users)], (0, 0, 0, num_from_zero))
         queries, hidden = self._read(runs, _local(rows, item_rows), items, states)
         own, ordinals = step.groups.copy(), step.ordinals.copy()
         # The state of a late event's user has read what is newer than it, so it has a run of its own.
-        own[late] = len(step.users) + config.replay_windows + np.arange(len(late))
+        own[late] = len(step.users) + num_windows + np.arange(len(late))
         ordinals[late] = (step.context.lengths[late] - 1).clip(min=0)
         who = self._to(np.concatenate([own, len(step.users) + places]))
         when = self._to(np.concatenate([ordinals, at - 1]))

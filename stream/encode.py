@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from online_models import Batch, IdIndex, PartitionedIndex, State, StateError
+from online_models import NO_ROW, Admission, Batch, Effort, IdIndex, PartitionedIndex, State, StateError
 from stream.decode import Decoded
 from stream.dedup import Deduplicator
 from stream.errors import RefusedToStart
 from stream.records import Record
 from stream.schema import EVENT_TYPES, Event
 from stream.settings import Settings
+from stream.watermark import Watermark
 
 __all__ = ["Encoded", "Encoder", "TouchedUsers"]
+
+Int64 = npt.NDArray[np.int64]
 
 _TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES)}
 
@@ -62,10 +65,10 @@ class Encoded:
 
 
 class Encoder:
-    """Owns the id maps of users and items and the de-duplication window.
+    """Owns the id maps of users and items, the candidates for them, the stream's time and the de-duplication window.
 
     Args:
-        settings: evidence, capacities and the window.
+        settings: evidence, capacities, admission, expiry and the window.
         partitions: all partitions of the events topic, 0 to P - 1; user rows are interleaved by partition.
 
     Raises:
@@ -81,20 +84,28 @@ class Encoder:
             )
         self.users = PartitionedIndex(len(partitions), settings.model.user_capacity)
         self.items = IdIndex(settings.model.item_capacity)
+        self.admission = Admission(settings.model.item_admission_events, settings.model.item_capacity)
+        self.watermark = Watermark()
         self.deduplicator = Deduplicator(settings.events.dedup_window)
+        self._model = settings.model
         self._weights = np.array(settings.evidence.weights(), np.float32)
         self._owns = np.array([name in settings.evidence.owned for name in EVENT_TYPES], np.bool_)
 
-    def encode(self, decoded: Decoded) -> Encoded:
-        """Return the batch of the events that are no repetitions. New ids get rows; old ones may lose theirs."""
+    def encode(self, decoded: Decoded, effort: Effort = Effort.NORMAL) -> Encoded:
+        """Return the batch of the events that are no repetitions. New ids get rows; old ones may lose theirs.
+
+        An item that is not admitted yet has `NO_ROW`.
+        """
         new, repeated = self._split(decoded)
         events = [decoded.events[position] for position in new]
         records = [decoded.records[position] for position in new]
         times_ms = [decoded.times_ms[position] for position in new]
         partitions = [record.partition for record in records]
-        user_rows, reset_user_rows = self.users.rows_for(partitions, [event.user for event in events])
-        item_rows, reset_item_rows = self.items.rows_for([event.item for event in events])
         types = np.array([_TYPE_INDEX[event.type] for event in events], np.int8)
+        now_ms = self.watermark.advance(times_ms)
+        user_rows, evicted_users = self.users.rows_for(partitions, [event.user for event in events], now_ms)
+        item_rows, evicted_items = self._item_rows([event.item for event in events], self._weights[types] > 0, now_ms)
+        expired_users, expired_items = self._expire()
         batch = Batch(
             user_rows=user_rows,
             item_rows=item_rows,
@@ -102,8 +113,9 @@ class Encoder:
             times_ms=np.array(times_ms, np.int64),
             weights=self._weights[types],
             owns=self._owns[types],
-            reset_user_rows=reset_user_rows,
-            reset_item_rows=reset_item_rows,
+            reset_user_rows=np.concatenate([evicted_users, expired_users]),
+            reset_item_rows=np.concatenate([evicted_items, expired_items]),
+            effort=effort,
         )
         return Encoded(
             batch=batch,
@@ -114,11 +126,30 @@ class Encoder:
             key_mismatches=_key_mismatches(events, records),
         )
 
+    def _item_rows(self, ids: list[str], counts: npt.NDArray[np.bool_], now_ms: int) -> tuple[Int64, Int64]:
+        """Return the row of each item `[B]`, `NO_ROW` of one that is not admitted, and the rows of those that left."""
+        passes = self.admission.admit(ids, counts, lambda id: self.items.get(id) is not None)
+        rows = np.full(len(ids), NO_ROW, np.int64)
+        rows[passes], evicted = self.items.rows_for([ids[place] for place in np.flatnonzero(passes)], now_ms)
+        return rows, evicted
+
+    def _expire(self) -> tuple[Int64, Int64]:
+        """Return the rows of users and of items that were unseen for too long; none of this batch is among them."""
+        model, none = self._model, np.empty(0, np.int64)
+        users_ms = self.watermark.horizon_ms(model.user_ttl_seconds)
+        items_ms = self.watermark.horizon_ms(model.item_ttl_seconds)
+        return (
+            none if users_ms is None else self.users.expire(users_ms),
+            none if items_ms is None else self.items.expire(items_ms, model.item_floor),
+        )
+
     def state(self) -> State:
-        """Return a copy of who owns which row, and of the ids in the window."""
+        """Return a copy of who owns which row, of who may soon, of the time, and of the ids in the window."""
         return {
             "users": self.users.state(),
             "items": self.items.state(),
+            "admission": self.admission.state(),
+            "watermark": self.watermark.state(),
             "deduplicator": self.deduplicator.state(),
         }
 
@@ -128,9 +159,11 @@ class Encoder:
         Raises:
             StateError: it was made with other capacities, another window or another number of partitions.
         """
-        parts: dict[str, IdIndex | PartitionedIndex | Deduplicator] = {
+        parts: dict[str, IdIndex | PartitionedIndex | Admission | Watermark | Deduplicator] = {
             "users": self.users,
             "items": self.items,
+            "admission": self.admission,
+            "watermark": self.watermark,
             "deduplicator": self.deduplicator,
         }
         if set(state) != set(parts):

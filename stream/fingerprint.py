@@ -92,5 +92,6 @@ def chained(before: str, entry: JournalEntry) -> str:
         entry.records_hash,
         entry.applied_hash,
         entry.lists_hash,
+        *([entry.effort] if entry.effort != "normal" else []),  # entries of before there was a choice have none
     )
     return blake2b("\x00".join(parts).encode(), digest_size=8).hexdigest()

@@ -6,7 +6,7 @@ It is the slow path: every trial begins with a copy of the whole state. Nothing 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from online_models import State, StepReport
+from online_models import Effort, State, StepReport
 from stream.decode import Decoded, Excluded
 from stream.encode import Encoded
 from stream.errors import ModelBroken
@@ -35,6 +35,7 @@ def isolate(
     before: WorkerState,
     records: list[Record],
     decoded_at_ms: int,
+    effort: Effort = Effort.NORMAL,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[WorkerState, Isolated]:
     """Return the state after the batch without its offenders, and what was learned.
@@ -44,6 +45,7 @@ def isolate(
         before: the state before the batch.
         records: of the batch, in order.
         decoded_at_ms: the clock that the batch was decoded by.
+        effort: what is spent on it.
         progress: told at every trial, in words.
 
     Raises:
@@ -54,7 +56,7 @@ def isolate(
             "the model holds numbers that are not finite, so no event is at fault. It follows from the log, and an "
             "older checkpoint would lead here again: start with --cold, or with other settings and --from-beginning"
         )
-    trials = _Trials(fresh, before.state(), records, decoded_at_ms, progress)
+    trials = _Trials(fresh, before.state(), records, (decoded_at_ms, effort), progress)
     excluded: Excluded = frozenset()
     while True:
         state, isolated = trials.learn(len(records), excluded)
@@ -80,17 +82,18 @@ class _Trials:
         fresh: Callable[[], WorkerState],
         saved: State,
         records: list[Record],
-        decoded_at_ms: int,
+        decisions: tuple[int, Effort],
         progress: Callable[[str], None],
     ) -> None:
-        self._fresh, self._saved, self._records, self._at_ms = fresh, saved, records, decoded_at_ms
+        self._fresh, self._saved, self._records = fresh, saved, records
+        self._at_ms, self._effort = decisions
         self._progress = progress
 
     def learn(self, num_records: int, excluded: Excluded) -> tuple[WorkerState, Isolated]:
         self._progress(f"isolating events that make the loss infinite: trying {num_records} of {len(self._records)}")
         state = self._fresh()
         state.load(self._saved)
-        decoded, encoded = state.read(self._records[:num_records], self._at_ms, excluded)
+        decoded, encoded = state.read(self._records[:num_records], self._at_ms, excluded, self._effort)
         return state, Isolated(decoded, encoded, state.learn(decoded, encoded), excluded)
 
     def shortest_bad_prefix(self, excluded: Excluded) -> int:

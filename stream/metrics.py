@@ -44,9 +44,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("poll", "decode", "evaluate", "learn", "rank", "publish", "commit")
 MODELS = ("model", "transitions", "popularity")
 WINDOWS = ("sliding", "overall")
-OUTCOMES = ("learned", "ignored", "duplicate")
+OUTCOMES = ("learned", "ignored", "candidate", "duplicate")
 TABLES = ("users", "items")
 GPU_MEMORY_KINDS = ("allocated", "reserved", "total")
+REASONS = ("full", "expired")
+EFFORTS = ("low", "normal", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ _BATCH = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 204
 METRICS: dict[str, MetricSpec] = {
     "millstream_events_total": MetricSpec(
         "counter",
-        "Readable events by type and outcome: learned, ignored (type of weight 0) or duplicate (id seen before).",
+        "Readable events by type and outcome: learned, ignored (weight 0), candidate (its item has no row yet) or "
+        "duplicate (id seen before).",
         {"type": EVENT_TYPES, "outcome": OUTCOMES},
     ),
     "millstream_late_events_total": MetricSpec(
@@ -95,8 +98,17 @@ METRICS: dict[str, MetricSpec] = {
     ),
     "millstream_evictions_total": MetricSpec(
         "counter",
-        "Users and items that lost their row to newer ones; raise the capacity if this grows fast.",
-        {"table": TABLES},
+        "Users and items that lost their row: to newer ones (full: raise the capacity if this grows fast), or because "
+        "they were not seen for long (expired).",
+        {"table": TABLES, "reason": REASONS},
+    ),
+    "millstream_effort_level": MetricSpec(
+        "gauge", "1 for what the model spent on the newest batch, 0 for the other levels.", {"level": EFFORTS}
+    ),
+    "millstream_effort_batches_total": MetricSpec(
+        "counter",
+        "Batches by what the model spent on them: many low ones mean that the worker is too slow.",
+        {"level": EFFORTS},
     ),
     "millstream_drift_alarms_total": MetricSpec(
         "counter", "Times that ADWIN found the model's loss to have risen: people changed, or the data did.", {}
@@ -122,6 +134,12 @@ METRICS: dict[str, MetricSpec] = {
     ),
     "millstream_users": MetricSpec("gauge", "Users with a state.", {}),
     "millstream_items": MetricSpec("gauge", "Items with a row.", {}),
+    "millstream_item_candidates": MetricSpec(
+        "gauge", "Items that are counted until they have enough events for a row (model.item_admission_events).", {}
+    ),
+    "millstream_event_time_seconds": MetricSpec(
+        "gauge", "What time it is in the stream, by the median of the newest events; expiry goes by it.", {}
+    ),
     "millstream_table_rows": MetricSpec("gauge", "Used rows of each table of the model.", {"table": None}),
     "millstream_table_capacity_rows": MetricSpec(
         "gauge", "Allocated rows of each table of the model.", {"table": None}

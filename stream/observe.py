@@ -10,7 +10,7 @@ import numpy.typing as npt
 from online_models import NO_ROW, OnlineLearner, StepReport, hit_rate, ndcg, reciprocal_rank
 from stream.churn import PreviousLists
 from stream.logs import log_event
-from stream.metrics import STAGES, Metrics
+from stream.metrics import EFFORTS, STAGES, Metrics
 from stream.pipeline import BatchReport
 from stream.recovery import Recovered
 from stream.schema import EVENT_TYPES, JournalEntry
@@ -90,6 +90,8 @@ class Observer:
         metrics.set("millstream_model_loss_nats", quality.loss_nats)
         metrics.set("millstream_users", len(encoder.users))
         metrics.set("millstream_items", len(encoder.items))
+        metrics.set("millstream_item_candidates", len(encoder.admission))
+        metrics.set("millstream_event_time_seconds", encoder.watermark.time_ms / 1000)
         metrics.set("millstream_dedup_ids", len(encoder.deduplicator))
         for kind, size_bytes in learner.memory_bytes().items():
             metrics.set("millstream_gpu_memory_bytes", size_bytes, kind=kind)
@@ -102,11 +104,13 @@ class Observer:
     def _count(self, report: BatchReport, state: WorkerState) -> None:
         metrics, step, encoded = self._metrics, report.step, report.encoded
         types = encoded.batch.event_types
-        learned = np.bincount(types[encoded.batch.weights != 0], minlength=len(EVENT_TYPES))
-        for index, name in enumerate(EVENT_TYPES):
-            total = encoded.num_by_type.get(name, 0)
-            metrics.count("millstream_events_total", int(learned[index]), type=name, outcome="learned")
-            metrics.count("millstream_events_total", total - int(learned[index]), type=name, outcome="ignored")
+        weighs, has_row = encoded.batch.weights != 0, encoded.batch.item_rows != NO_ROW
+        outcomes = {"learned": weighs & has_row, "ignored": ~weighs, "candidate": weighs & ~has_row}
+        for outcome, which in outcomes.items():
+            by_type = np.bincount(types[which], minlength=len(EVENT_TYPES)).tolist()
+            for name, number in zip(EVENT_TYPES, by_type, strict=True):
+                metrics.count("millstream_events_total", number, type=name, outcome=outcome)
+        for name in EVENT_TYPES:
             duplicates = encoded.num_duplicates_by_type.get(name, 0)
             metrics.count("millstream_events_total", duplicates, type=name, outcome="duplicate")
         for letter in report.decoded.dead_letters:
@@ -119,9 +123,14 @@ class Observer:
         metrics.count("millstream_drift_alarms_total", state.quality.num_drift_alarms - self._alarms)
         self._alarms = state.quality.num_drift_alarms
         evicted = _evictions(state)
-        for table, total in evicted.items():
-            metrics.count("millstream_evictions_total", total - self._evicted[table], table=table)
+        for (table, reason), total in evicted.items():
+            metrics.count(
+                "millstream_evictions_total", total - self._evicted[table, reason], table=table, reason=reason
+            )
         self._evicted = evicted
+        for level in EFFORTS:
+            metrics.set("millstream_effort_level", float(level == encoded.batch.effort), level=level)
+        metrics.count("millstream_effort_batches_total", level=encoded.batch.effort)
 
     def _time(self, report: BatchReport) -> None:
         metrics = self._metrics
@@ -189,5 +198,7 @@ def _self_information(
     return {model: (rows.size, float(-np.log(learner.popularity(rows)).sum())) for model, rows in listed.items()}
 
 
-def _evictions(state: WorkerState) -> dict[str, int]:
-    return {"users": state.encoder.users.num_evictions, "items": state.encoder.items.num_evictions}
+def _evictions(state: WorkerState) -> dict[tuple[str, str], int]:
+    users, items = state.encoder.users, state.encoder.items
+    full = {("users", "full"): users.num_evictions, ("items", "full"): items.num_evictions}
+    return full | {("users", "expired"): users.num_expiries, ("items", "expired"): items.num_expiries}

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from online_models import StepReport, TopK
+from online_models import Effort, StepReport, TopK
 from stream.batching import MicroBatcher
 from stream.checkpoints import name_of
 from stream.decode import NOTHING_EXCLUDED, Decoded, Excluded
+from stream.effort import EffortLadder
 from stream.encode import Encoded
 from stream.errors import RefusedToStart
 from stream.fingerprint import add_records, chained, hex_digits, lists_hash
@@ -91,6 +92,7 @@ class Pipeline:
         self._clocks = clocks or Clocks()
         self._watch = watch
         self._beginning = beginning or Beginning()
+        self._ladder = EffortLadder(settings)
         self._batcher = MicroBatcher(settings.batching, self._clocks.monotonic)
         recovery.fresh()  # may be refused, so it comes before the take-over
         self._newest = transport.start()
@@ -131,11 +133,11 @@ class Pipeline:
             return None
         self._watch("polled")
         with self._stage("decode"):
-            decoded_at_ms = self._clocks.wall_ms()
-            decoded, encoded = self.state.read(records, decoded_at_ms)
+            decoded_at_ms, effort = self._clocks.wall_ms(), self._effort()
+            decoded, encoded = self.state.read(records, decoded_at_ms, effort=effort)
         step, excluded = self.state.learn(decoded, encoded), NOTHING_EXCLUDED  # evaluates every event, then learns it
         if step.num_nonfinite_steps:
-            decoded, encoded, step, excluded = self._learn_without_offenders(records, decoded_at_ms)
+            decoded, encoded, step, excluded = self._learn_without_offenders(records, decoded_at_ms, effort)
         self._stages |= {"evaluate": step.evaluate_seconds, "learn": step.learn_seconds}
         self._watch("learned")
         with self._stage("rank"):  # with everything learned, this batch too
@@ -145,7 +147,8 @@ class Pipeline:
             epoch, generated_at_ms = self.epoch + 1, self._clocks.wall_ms()
             lists = self._publisher.lists(top, touched, self.state.encoder.items, epoch, generated_at_ms)
             dead_letters = self._publisher.dead_letters(decoded.dead_letters, decoded_at_ms)
-            entry = self._entry(epoch, records, positions, lists, (decoded_at_ms, generated_at_ms), excluded)
+            times_ms = decoded_at_ms, generated_at_ms
+            entry = self._entry(epoch, records, positions, lists, times_ms, (effort, excluded))
             entry.counts.update(counts_of(decoded, encoded, step) | {"lists": len(lists)})
         with self._stage("commit"):
             self._transport.commit([*lists, *dead_letters, self._publisher.journal(entry)], positions)
@@ -188,15 +191,19 @@ class Pipeline:
                 return []
         return self._batcher.take()
 
+    def _effort(self) -> Effort:
+        lag = self._transport.lag() if self._ladder.is_auto else {}
+        return self._ladder.decide(sum(lag.values()))
+
     def _learn_without_offenders(
-        self, records: list[Record], decoded_at_ms: int
+        self, records: list[Record], decoded_at_ms: int, effort: Effort
     ) -> tuple[Decoded, Encoded, StepReport, Excluded]:
         """Go back to the state before this batch, and learn it without the events that make the loss infinite."""
         # Until a commit or a checkpoint tells of it, only what was asked for at the start leads to this state.
         is_told = self.epoch > self.recovered.epoch or self.checkpoint == name_of(self.epoch)
         how = replace(self._beginning, kind="newest") if is_told else self._beginning
         before, recovery = self._recover(how).state, self._recovery
-        self.state, found = isolate(recovery.fresh, before, records, decoded_at_ms, recovery.progress)
+        self.state, found = isolate(recovery.fresh, before, records, decoded_at_ms, effort, recovery.progress)
         recovery.progress("the isolation is over")
         return found.decoded, found.encoded, found.step, found.excluded
 
@@ -207,13 +214,13 @@ class Pipeline:
         positions: dict[int, int],
         lists: list[OutRecord],
         times_ms: tuple[int, int],
-        excluded: Excluded,
+        choices: tuple[Effort, Excluded],
     ) -> JournalEntry:
         ranges: dict[str, OffsetRange] = {}
         for record in reversed(records):  # in (partition, offset) order: the last one set is the first of its partition
             ranges[str(record.partition)] = OffsetRange(record.offset, positions[record.partition])
         offsets: dict[str, list[int]] = {}
-        for partition, offset in sorted(excluded):
+        for partition, offset in sorted(choices[1]):
             offsets.setdefault(str(partition), []).append(offset)
         entry = JournalEntry(
             epoch=epoch,
@@ -232,6 +239,7 @@ class Pipeline:
             lists_hash=lists_hash(lists),
             chain="",
             excluded=offsets,
+            effort=choices[0].value,
             checkpoint=self.checkpoint,
         )
         return msgspec.structs.replace(entry, chain=chained(self._chain, entry))

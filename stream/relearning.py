@@ -1,5 +1,6 @@
 """Learning a journalled batch again, and seeing whether it is what it was."""
 
+from online_models import Effort
 from stream.decode import NOTHING_EXCLUDED
 from stream.difference import Difference
 from stream.fingerprint import add_records, hex_digits, lists_hash
@@ -33,7 +34,7 @@ def relearn(
     if found != entry.records_hash:
         what = f"its {len(records)} records are not those that were learned"
         return Difference(entry.epoch, what, entry.records_hash, found), []
-    decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry))
+    decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry), Effort(entry.effort))
     state.learn(decoded, encoded)
     if state.applied_hash != entry.applied_hash:
         return Difference(entry.epoch, "other events were learned", entry.applied_hash, state.applied_hash), []

@@ -124,6 +124,9 @@ class JournalEntry(Struct, frozen=True):
         dict[str, list[int]],
         Meta(description="Partition to offsets of events that made the model's loss infinite; they are dead letters."),
     ] = {}
+    effort: Annotated[
+        Literal["low", "normal", "high"], Meta(description="What the model spent on this batch, on its ladder.")
+    ] = "normal"
     checkpoint: Annotated[str | None, Meta(description="Newest checkpoint that was written by then, if any.")] = None
 
 

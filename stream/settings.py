@@ -228,10 +228,23 @@ class ModelSettings(_Section):
     )
     history_length: int = Field(50, ge=2, le=1_000, description="Newest events remembered per user.")
     user_capacity: int = Field(
-        1_000_000, ge=1_000, le=100_000_000, description="Most users with a state; the longest unseen one leaves."
+        1_000_000, ge=1_000, le=100_000_000, description="Most users with a state; the longest unseen ones leave."
     )
     item_capacity: int = Field(
-        200_000, ge=100, le=10_000_000, description="Most items with a row; the longest unseen one leaves."
+        200_000, ge=100, le=10_000_000, description="Most items with a row; the longest unseen ones leave."
+    )
+    item_admission_events: int = Field(
+        1, ge=1, le=1_000, description="Events of weight above 0 that an item needs for a row; 1: any one event."
+    )
+    item_ttl_seconds: float = Field(
+        0.0, ge=0, le=3_153_600_000, description="Items without an event for this long in event time leave; 0: never."
+    )
+    item_floor: int = Field(100, ge=0, le=10_000_000, description="So many items stay, however long they are unseen.")
+    user_ttl_seconds: float = Field(
+        0.0, ge=0, le=3_153_600_000, description="Users without an event for this long in event time leave; 0: never."
+    )
+    effort: Literal["low", "normal", "high", "auto"] = Field(
+        "normal", description="Training per event; auto: by the lag, less when it grows and more when there is none."
     )
     deterministic: bool = Field(
         False, description="On CUDA: kernels that give the same bits each time, slower. The CPU always does."
@@ -345,11 +358,11 @@ class Settings(_Section):
         return self
 
     def decisive(self) -> dict[str, Any]:
-        """Return the settings that decide what is learned from the same log, as `section.key` to value."""
+        """Return the settings that decide what is learned from the same log and journal, as `section.key` to value."""
         sections = {
             "events": self.events.model_dump(mode="json"),
             "evidence": self.evidence.model_dump(mode="json"),
-            "model": self.model.model_dump(mode="json", exclude={"device", "deterministic", "cpu_threads"}),
+            "model": self.model.model_dump(mode="json", exclude={"device", "deterministic", "cpu_threads", "effort"}),
             "quality": self.quality.model_dump(mode="json"),
         }
         named = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}

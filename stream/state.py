@@ -14,6 +14,7 @@ import numpy as np
 
 from online_models import ConfigError as ModelConfigError
 from online_models import (
+    Effort,
     LearnerConfig,
     OnlineLearner,
     State,
@@ -88,11 +89,18 @@ class WorkerState:
         return hex_digits(self._applied)
 
     def read(
-        self, records: Sequence[Record], decoded_at_ms: int, excluded: Excluded = NOTHING_EXCLUDED
+        self,
+        records: Sequence[Record],
+        decoded_at_ms: int,
+        excluded: Excluded = NOTHING_EXCLUDED,
+        effort: Effort = Effort.NORMAL,
     ) -> tuple[Decoded, Encoded]:
-        """Return the records as events and as arrays; new ids have rows and repetitions are known from here on."""
+        """Return the records as events and as arrays; new ids have rows and repetitions are known from here on.
+
+        All but the records is a decision that the journal keeps.
+        """
         decoded = self._decoder.decode(records, decoded_at_ms, excluded)
-        return decoded, self.encoder.encode(decoded)
+        return decoded, self.encoder.encode(decoded, effort)
 
     def learn(self, decoded: Decoded, encoded: Encoded) -> StepReport:
         """Evaluate and learn the events; return what was measured."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from online_models import digest
+from online_models import Effort, digest
 from stream.checkpoints import Manifest
 from stream.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash
 from stream.publish import Publisher
@@ -152,7 +152,7 @@ def _parted_rerun(evidence: Evidence) -> Iterator[str]:
     wanted = {manifest.moment.epoch for manifest in evidence.manifests}
     for entry in evidence.entries:
         records = _batch(evidence, entry)
-        decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry))
+        decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry), Effort(entry.effort))
         step = state.learn(decoded, encoded)
         top, touched = state.rank(encoded)
         made = publisher.lists(top, touched, state.encoder.items, entry.epoch, entry.generated_at_ms)

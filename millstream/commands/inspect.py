@@ -215,6 +215,9 @@ def _holds(state: "WorkerState") -> dict[str, int]:
         "deduplication ids": len(encoder.deduplicator),
         "users evicted": encoder.users.num_evictions,
         "items evicted": encoder.items.num_evictions,
+        "users expired": encoder.users.num_expiries,
+        "items expired": encoder.items.num_expiries,
+        "item candidates": len(encoder.admission),
     }
 
 

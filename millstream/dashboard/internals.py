@@ -105,9 +105,14 @@ INTERNALS = Board(
             ),
             Panel(
                 title="Evictions",
-                description="Users and items that lost their row to newer ones, a second.",
+                description="Users and items that lost their row a second: to newer ones (full), or unseen for long.",
                 unit="ops",
-                queries=(Query("sum by (table) (rate(millstream_evictions_total[$__rate_interval]))", "{{table}}"),),
+                queries=(
+                    Query(
+                        "sum by (table, reason) (rate(millstream_evictions_total[$__rate_interval]))",
+                        "{{table}} {{reason}}",
+                    ),
+                ),
                 width=6,
             ),
             Panel(

@@ -180,21 +180,28 @@ def test_the_state_of_an_index_is_its_ids_by_row_and_its_rows_by_recency() -> No
 
 
 def state_of_index(**changes: object) -> State:
-    order = np.array([1, 0])
-    state: dict[str, object] = {"capacity": 3, "ids": ["a", "b"], "order": order, "num_evictions": 0}
-    return {**state, **changes}  # type: ignore[dict-item]
+    none = np.empty(0, np.int64)
+    state: dict[str, object] = {"capacity": 3, "ids": ["a", "b"], "order": np.array([1, 0]), "free": none}
+    return {**state, "seen_ms": np.array([5, 4]), "num_evictions": 0, "num_expiries": 0, **changes}  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
         (state_of_index(capacity=4), "capacity: expected 3, got 4"),
-        (state_of_index(ids=["a", "b", "c", "d"], order=np.arange(4)), "ids: expected at most 3, got 4"),
+        (state_of_index(ids=["a", "b", "c", "d"]), "ids: expected at most 3, got 4"),
         (state_of_index(ids=["a", "a"]), "ids: expected 2 different ones, got 1"),
         (state_of_index(ids="ab"), "ids: expected a list of texts, got 'ab'"),
-        (state_of_index(order=np.array([0, 0])), "order: expected each of 2 rows once, got others"),
-        (state_of_index(order=np.array([0, 2])), "order: expected each of 2 rows once, got others"),
+        (state_of_index(order=np.array([0, 0])), "order: expected each of 2 rows once, there or in free, got others"),
+        (state_of_index(order=np.array([0, 2])), "order: expected each of 2 rows once, there or in free, got others"),
         (state_of_index(order=np.array([0])), "order: expected int64 [2], got int64 [1]"),
+        (state_of_index(free=np.array([0])), "order: expected int64 [1], got int64 [2]"),
+        (
+            state_of_index(order=np.array([0]), free=np.array([0])),
+            "order: expected each of 2 rows once, there or in free, got others",
+        ),
+        (state_of_index(seen_ms=np.array([5])), "seen_ms: expected int64 [2], got int64 [1]"),
+        (state_of_index(num_expiries=-1), "num_expiries: expected a whole number >= 0, got -1"),
         (state_of_index(order=np.array([0.0, 1.0])), "order: expected int64 [2], got float64 [2]"),
         (state_of_index(num_evictions=-1), "num_evictions: expected a whole number >= 0, got -1"),
         (state_of_index(more=1), "more: expected no part of this name, got one"),
@@ -225,3 +232,115 @@ def test_a_state_of_other_partitions_or_capacities_is_refused() -> None:
         PartitionedIndex(3, 30).load({})
     with pytest.raises(StateError, match=r"^1: expected parts, got 7$"):
         PartitionedIndex(3, 30).load({**state, "1": 7})
+
+
+def test_ids_unseen_for_too_long_expire_the_longest_unseen_first_and_their_rows_are_given_out_again() -> None:
+    index = IdIndex(10)
+    index.rows_for(["a", "b"], now_ms=1_000)
+    index.rows_for(["c"], now_ms=2_000)
+    index.rows_for(["a"], now_ms=3_000)
+
+    assert index.expire(2_000).tolist() == [1]  # b; c was seen at that very time
+
+    assert (len(index), index.get("b"), index.num_expiries, index.num_evictions) == (2, None, 1, 0)
+    with pytest.raises(IndexError, match="got 1, which was given back"):
+        index.id_of(1)
+    assert index.rows_for(["d", "e"], now_ms=4_000)[0].tolist() == [1, 3]
+    assert index.id_of(1) == "d"
+
+
+def test_expiry_leaves_as_many_ids_as_the_floor_says() -> None:
+    index = IdIndex(10)
+    index.rows_for(["a", "b", "c", "d"], now_ms=1)
+
+    assert index.expire(100, floor=3).tolist() == [0]
+    assert index.expire(100, floor=3).tolist() == []
+    assert index.expire(100, floor=0).tolist() == [1, 2, 3]
+    assert len(index) == 0
+
+
+def test_a_leap_of_time_is_worked_off_a_quarter_at_a_time() -> None:
+    index = IdIndex(20_000)
+    index.rows_for([str(number) for number in range(20_000)], now_ms=1)
+
+    assert [len(index.expire(2)) for _ in range(3)] == [5_000, 3_750, 2_812]
+
+
+def test_of_a_large_index_ids_leave_in_blocks_whether_evicted_or_expired() -> None:
+    index = IdIndex(6_400)
+    index.rows_for([str(number) for number in range(6_400)], now_ms=1)
+    index.rows_for(["new"], now_ms=2)  # the 100 longest unseen leave for it
+
+    assert (len(index), index.num_evictions) == (6_301, 100)
+    assert len(index.rows_for([f"n{number}" for number in range(99)], now_ms=3)[1]) == 0
+    assert len(index.rows_for(["one more"], now_ms=3)[1]) == 100
+    index.rows_for([str(number) for number in range(200, 6_310)], now_ms=5)
+    assert len(index.expire(5)) == 191  # of which 98 were due at the least
+
+
+def test_no_id_of_the_batch_leaves_with_a_block() -> None:
+    index = IdIndex(6_400)
+    index.rows_for([str(number) for number in range(6_400)])
+
+    _, evicted = index.rows_for([*(str(number) for number in range(6_350)), "new"])
+
+    assert len(evicted) == 50
+    assert all(index.get(str(number)) is not None for number in range(6_350))
+
+
+class OracleOfIds:
+    """The same by plain lists, for small indexes: whoever was seen last stands last."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.seen: list[tuple[str, int]] = []
+
+    def see(self, ids: list[str], now_ms: int) -> None:
+        distinct = list(dict.fromkeys(ids))
+        held = [id for id, _ in self.seen]
+        known, new = [id for id in distinct if id in held], [id for id in distinct if id not in held]
+        others = [pair for pair in self.seen if pair[0] not in known]
+        others = others[max(len(others) + len(known) + len(new) - self.capacity, 0) :]
+        self.seen = [*others, *((id, now_ms) for id in known + new)]
+
+    def expire(self, before_ms: int, floor: int) -> None:
+        while len(self.seen) > floor and self.seen[0][1] < before_ms:
+            self.seen.pop(0)
+
+
+IDS = st.lists(st.integers(0, 14).map(str), max_size=5)
+STEPS = st.lists(st.tuples(IDS, st.integers(0, 5), st.integers(0, 12), st.integers(0, 5)), max_size=40)
+
+
+@given(STEPS, st.integers(5, 9))
+def test_who_is_in_after_any_inserts_evictions_expiries_and_restores_is_who_plain_lists_say(
+    steps: list[tuple[list[str], int, int, int]], capacity: int
+) -> None:
+    index, oracle, now_ms, owner = IdIndex(capacity), OracleOfIds(capacity), 0, dict[int, str]()
+    for ids, pause_ms, age_ms, floor in steps:
+        now_ms += pause_ms
+        rows, evicted = index.rows_for(ids, now_ms)
+        owner = {row: id for row, id in owner.items() if row not in evicted}
+        assert all(owner.get(row, id) == id for row, id in zip(rows.tolist(), ids, strict=True)), "taken, and not told"
+        owner.update(zip(rows.tolist(), ids, strict=True))
+        for row in index.expire(now_ms - age_ms, floor).tolist():
+            del owner[row]
+        oracle.see(ids, now_ms)
+        oracle.expire(now_ms - age_ms, floor)
+        if pause_ms == 3:
+            restored = IdIndex(capacity)
+            restored.load(unflatten(flatten(index.state())))
+            assert digest(restored.state()) == digest(index.state())
+            index = restored
+        assert [index.id_of(row) for row in np.asarray(index.state()["order"])] == [id for id, _ in oracle.seen]
+        assert owner == {index.get(id): id for id, _ in oracle.seen}
+        assert all(row < capacity for row in owner)
+
+
+def test_partitions_expire_under_their_common_row_numbers() -> None:
+    index = PartitionedIndex(3, 30)
+    index.rows_for([2, 0, 2], ["a", "b", "c"], 1)
+    index.rows_for([2], ["c"], 5)
+
+    assert sorted(index.expire(5).tolist()) == [0, 2]
+    assert (len(index), index.num_expiries, index.get(2, "c")) == (1, 2, 5)
