@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from online_models import SCORERS, OnlineLearner
+from online_models import SCORERS, OnlineLearner, flatten
 from online_models.sequence import SequenceScorer
 from tests.online_models.streams import cycle, events, run, small_config
 
@@ -45,3 +45,31 @@ def test_a_reset_item_leaves_no_embedding_moment_count_or_replayed_event_behind(
     drawn = scorer.replay.draw(np.random.default_rng(0), 500, 8).item_rows
     assert 5 not in drawn
     assert 6 in drawn
+
+
+NUM_ITEMS, GONE = 300, 290
+"""More items than users and than anything is wide, so that a table of items is known by its length."""
+
+
+@pytest.mark.parametrize("scorer", ["sequence", "mf", "neighbours", "cooccurrence"])
+def test_no_table_names_a_reset_item_and_its_own_rows_are_as_if_never_used(scorer: str) -> None:
+    learner, never = OnlineLearner(small_config(scorer)), OnlineLearner(small_config(scorer))
+    items = [GONE if number % 3 else 60 + number % 200 for number in range(192)]
+    stream = events([number % 5 for number in range(192)], items, owns=False)
+    run(learner, stream, 32)
+    learner.step(events([1, 2], [GONE, NUM_ITEMS - 1], [10**6] * 2, owns=True))
+    never.step(events([0], [NUM_ITEMS - 1], weights=[0.0]))
+    before = flatten(learner.state())
+
+    learner.step(events([], [], reset_items=[GONE]))
+
+    after, unused = flatten(learner.state()), flatten(never.state())
+    naming = {name for name, table in before.items() if table.dtype == np.int32 and (table == GONE).any()}
+    of_items = [name for name, table in after.items() if table.ndim and len(table) == NUM_ITEMS]
+    assert naming >= {"histories/item_rows", "owned/pool"}
+    assert {name for name in naming if (after[name] == GONE).any()} == set()  # rows are named in 32 bits
+    assert "known" in of_items
+    for name in of_items:
+        assert np.array_equal(after[name][GONE], unused[name][GONE]), name
+    assert GONE not in learner.rank(np.arange(6), 250).item_rows
+    assert GONE not in learner.rank(np.arange(6), 250).reasons
