@@ -18,7 +18,7 @@ from stream.schema import RankedItem, Recommendation
 from stream.serve import ListServer
 from stream.settings import Settings
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 JSON = {"content-type": "application/json"}
 
 
