@@ -132,3 +132,22 @@ def test_a_picture_is_drawn_of_data_with_gaps_without_and_of_nothing(
         picture = (tmp_path / f"{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert 20_000 < len(picture) < 400_000
+
+
+def test_a_number_of_a_worker_that_is_gone_is_not_shown_as_if_it_were_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, text, **style: shown.append(text))
+    ends = {"millstream_epoch": 1_000_000_300.0, "millstream_recovery_seconds": 1_000_000_200.0}
+
+    def answer(_: str, expr: str, span: Span) -> list[Series]:
+        return [Series({}, [(end, 12.0)]) for name, end in ends.items() if name in expr]
+
+    monkeypatch.setattr("millstream.dashboard.picture.query_range", answer)
+    draw(grafana_json(BOARDS["internals"]), "http://unused", Span(1_000_000_000, 1_000_000_300), tmp_path / "p.png")
+
+    assert shown[shown.index("Epoch") + 1] == "12"
+    assert shown[shown.index("Last recovery") + 1] == "no data"
+    stats = [panel for panel in grafana_json(BOARDS["overview"])["panels"] if panel["type"] == "stat"]
+    assert all(target["instant"] for panel in stats for target in panel["targets"])

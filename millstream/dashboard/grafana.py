@@ -56,7 +56,14 @@ def _panel(number: int, panel: Panel, grid: dict[str, int]) -> dict[str, Any]:
         "fieldConfig": {"defaults": _defaults(panel) | ({} if is_stat else _lines(panel)), "overrides": []},
         "options": _STAT_OPTIONS if is_stat else _SERIES_OPTIONS,
         "targets": [
-            {"refId": chr(ord("A") + place), "datasource": _SOURCE, "expr": query.expr, "legendFormat": query.legend}
+            {
+                "refId": chr(ord("A") + place),
+                "datasource": _SOURCE,
+                "expr": query.expr,
+                "legendFormat": query.legend,
+                "instant": is_stat,  # the number of a worker that is gone must not stand there as if it were of now
+                "range": not is_stat,
+            }
             for place, query in enumerate(panel.queries)
         ],
     }
@@ -89,7 +96,7 @@ def _lines(panel: Panel) -> dict[str, Any]:
 
 _STAT_OPTIONS = {
     "colorMode": "value",
-    "graphMode": "area",
+    "graphMode": "none",
     "justifyMode": "auto",
     "textMode": "auto",
     "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},

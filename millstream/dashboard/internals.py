@@ -24,8 +24,8 @@ INTERNALS = Board(
                 "Weights learned ago",
                 "Age of the newest commit that taught the model something.",
                 "s",
-                "time() - max(millstream_last_learned_timestamp_seconds > 0 or "
-                'process_start_time_seconds{job="millstream"})',
+                "time() - max(last_over_time(millstream_last_learned_timestamp_seconds[1d]) > 0 or "
+                'last_over_time(process_start_time_seconds{job="millstream"}[1d]))',
             ),
             CHECKPOINT_AGE,
             stat(

@@ -22,22 +22,22 @@ _FIRING = stat(
 )
 _FRESHNESS = stat(
     "List delay, p99",
-    "From record to visible list, 99 of 100 lists of the last five minutes; 0 while nothing came.",
+    "From record to visible list, 99 of 100 events of the last five minutes; 0 while nothing came.",
     "s",
-    percentile(0.99, "millstream_event_to_publish_seconds", "5m") + " >= 0 or vector(0)",
+    percentile(0.99, "millstream_event_to_publish_seconds", "5m") + " >= 0 or 0 * sum(millstream_ready)",
     steps=((None, "green"), (5, "orange"), (30, "red")),
 )
 _COMMIT_AGE = stat(
     "Last commit ago",
-    "Age of the newest committed micro-batch. It also grows while no events come in.",
+    "Age of the newest committed micro-batch. It also grows while no events come in, and while the worker is gone.",
     "s",
-    "time() - max(millstream_last_commit_timestamp_seconds)",
+    "time() - max(last_over_time(millstream_last_commit_timestamp_seconds[1d]))",
 )
 _WAITING = stat(
     "Events waiting",
     "Committed records that were not read yet, all partitions.",
     "short",
-    "sum(millstream_consumer_lag_records) or vector(0)",
+    "sum(millstream_consumer_lag_records) or 0 * sum(millstream_ready)",
     steps=((None, "green"), (1000, "orange")),
 )
 _UNREADABLE = stat(
@@ -61,8 +61,8 @@ CHECKPOINT_AGE = stat(
     "Checkpoint ago",
     "Age of the newest checkpoint, or of the process while it has written none: what a restart learns again.",
     "s",
-    "time() - max(millstream_checkpoint_last_success_timestamp_seconds > 0 or "
-    'process_start_time_seconds{job="millstream"})',
+    "time() - max(last_over_time(millstream_checkpoint_last_success_timestamp_seconds[1d]) > 0 or "
+    'last_over_time(process_start_time_seconds{job="millstream"}[1d]))',
 )
 _DELAY = Panel(
     title="List delay",

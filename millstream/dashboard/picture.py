@@ -85,7 +85,7 @@ def _draw_panel(figure: Any, panel: PanelJson, lines: Lines, span: Span, num_row
         0.2 / grid["w"], 1 - 0.5 / grid["h"], panel["title"], fontsize=9, weight="bold", color="#3E4C59", va="center"
     )
     if panel["type"] == "stat":
-        _draw_stat(card, panel, lines)
+        _draw_stat(card, panel, lines, span)
         return
     shown = worth_drawing(lines)
     columns = legend_columns(shown, grid["w"])
@@ -105,9 +105,10 @@ def _inside(box: Box, num_rows: int, left: float, bottom: float, right: float, t
     )
 
 
-def _draw_stat(card: Any, panel: PanelJson, lines: Lines) -> None:
+def _draw_stat(card: Any, panel: PanelJson, lines: Lines, span: Span) -> None:
     defaults = panel["fieldConfig"]["defaults"]
-    values = [value for _, series in lines for _, value in series.points[-1:]]
+    oldest_seconds = span.end_seconds - 1.5 * span.step_seconds  # of now, or it is not shown
+    values = [value for _, series in lines for when, value in series.points[-1:] if when > oldest_seconds]
     text = readable(values[0], defaults["unit"]) if values else "no data"
     steps = defaults["thresholds"]["steps"]
     reached = [step for step in steps if step["value"] is None or (values and values[0] >= step["value"])]
