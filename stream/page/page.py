@@ -60,6 +60,7 @@ class Page:
         self._questions: Questions[Pipeline] = Questions()
         self._titles = Titles(settings)
         self._feed = LiveFeed(self._tick)
+        self._asked: asyncio.Future[Snapshot] | None = None
         self._lookups = TokenBucket(LOOKUPS_PER_SECOND, LOOKUPS_AT_ONCE, self._clocks.monotonic)
 
     def routes(self) -> list[Route]:
@@ -119,9 +120,12 @@ class Page:
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
     async def _tick(self) -> Tick:
+        # A question outlives its wait: the end of a batch that takes longer answers it, for the next tick.
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.ensure_future(self._ask(self._snapshot, None))
         try:
-            snapshot = await self._ask(self._snapshot, SNAPSHOT_SECONDS)
-        except NoAnswer:
+            snapshot = await asyncio.wait_for(asyncio.shield(self._asked), SNAPSHOT_SECONDS)
+        except (NoAnswer, TimeoutError):
             snapshot = None
         verdict = self._health.ready()
         titles = self._titles.of(line.item for line in snapshot.rising) if snapshot else {}
@@ -131,11 +135,11 @@ class Page:
         snapshot = self._board.read(pipeline, self._clocks.monotonic(), self._clocks.wall_ms())
         return snapshot if self._has_users else msgspec.structs.replace(snapshot, newest_users=())
 
-    async def _ask(self, question: Callable[[Pipeline], Answer], deadline_seconds: float) -> Answer:
-        """Return the worker's answer.
+    async def _ask(self, question: Callable[[Pipeline], Answer], deadline_seconds: float | None) -> Answer:
+        """Return the worker's answer, however long that takes where there is no deadline.
 
         Raises:
-            NoAnswer: there is none in time.
+            NoAnswer: there is none in time, or there will be none.
         """
         future = asyncio.wrap_future(self._questions.ask(question))
         try:

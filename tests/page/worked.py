@@ -49,6 +49,7 @@ class Worked:
     def round(self) -> BatchReport | None:
         """Go round once, as the worker does."""
         report = self.pipeline.run_once()
+        self.health.beat({}, {})
         self.page.after_round(self.pipeline, report, self.lag)
         return report
 
@@ -60,22 +61,25 @@ class Worked:
         return num_batches
 
     @contextmanager
-    def served(self) -> Iterator[int]:
-        """Serve the page, go round all the time, and lend the port."""
+    def served(self, *, seconds_per_round: float = 0.0) -> Iterator[int]:
+        """Serve the page, go round all the time, and lend the port; a round takes so long by the clock of the page."""
         server = HttpServer(create_app(Metrics(), self.health, self.page.routes()), self.settings.metrics)
         server.start()
-        with self.going_round():
-            yield server.port
-        self.page.close()
-        server.stop()
+        try:
+            with self._going_round(seconds_per_round):
+                yield server.port
+        finally:
+            self.page.close()
+            server.stop()
 
     @contextmanager
-    def going_round(self) -> Iterator[None]:
+    def _going_round(self, seconds_per_round: float) -> Iterator[None]:
         """Go round on a thread, which owns the state meanwhile."""
         ended = threading.Event()
 
         def go() -> None:
             while not ended.wait(0.01):
+                self.clock.advance(seconds_per_round)
                 self.round()
 
         thread = threading.Thread(target=go)
