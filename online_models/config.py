@@ -41,7 +41,7 @@ class TransitionsConfig:
     """Events after which a transition is worth half. More than 0."""
     popularity_power: float = 0.1
     """Scores are divided by the target's count to this power. 0 to 1."""
-    num_slots: int = 128
+    num_slots: int = 256
     """Neighbours remembered per item, the smallest is evicted; 8 bytes each. 1 to 4096."""
 
     def __post_init__(self) -> None:
@@ -110,6 +110,8 @@ class SequenceConfig:
     """Width of the recurrent state kept per user. 1 to 4096."""
     learning_rate: float = 0.003
     """Step of Adam. More than 0."""
+    mean_steps: int = 200
+    """Steps whose weights make the mean that scores; 1: the newest weights alone. 1 to 100000."""
     clip_norm: float = 1.0
     """Longest gradient; longer ones are scaled down. More than 0."""
     max_full_softmax_items: int = 20_000
@@ -118,7 +120,7 @@ class SequenceConfig:
     """N, items drawn as negatives above that. 2 to 100000."""
     replay_windows: int = 8
     """Past windows learned again with each sub-step; 0 switches replay off. 0 to 1024."""
-    replay_targets: int = 8
+    replay_targets: int = 4
     """Events per window that are predicted again. 1 to 200."""
     replay_context: int = 32
     """Most events before them that the state is built from. 1 to 1000."""
@@ -129,6 +131,7 @@ class SequenceConfig:
         _expect_range("sequence.width", self.width, 1, 1024)
         _expect_range("sequence.state_width", self.state_width, 1, 4096)
         _expect("sequence.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
+        _expect_range("sequence.mean_steps", self.mean_steps, 1, 100_000)
         _expect("sequence.clip_norm", self.clip_norm, self.clip_norm > 0, "> 0")
         _expect("sequence.max_full_softmax_items", self.max_full_softmax_items, self.max_full_softmax_items > 0, ">= 1")
         _expect_range("sequence.num_negatives", self.num_negatives, 2, 100_000)
@@ -159,9 +162,12 @@ class RerankerConfig:
     """Width of its hidden layer. 1 to 1024."""
     learning_rate: float = 0.005
     """Step of Adam. More than 0."""
+    mean_steps: int = 200
+    """Steps whose weights make the mean that orders; 1: the newest weights alone. 1 to 100000."""
 
     def __post_init__(self) -> None:
         _expect_range("reranker.num_best", self.num_best, 1, 10_000)
+        _expect_range("reranker.mean_steps", self.mean_steps, 1, 100_000)
         _expect_range("reranker.width", self.width, 1, 1024)
         _expect("reranker.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
 
@@ -189,7 +195,7 @@ class LearnerConfig:
     (see ``resolve_device``). On the CPU nothing changes: the same bits come each time anyway."""
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
-    successors: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(num_recent=1))
+    successors: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(num_recent=1, num_slots=128))
     """A second transition memory, of what came right after the newest item."""
     cooccurrence: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(position_decay=0.9))
     """The memory of what comes near what; its ``popularity_power`` is not used: a cosine is one half."""

@@ -19,6 +19,8 @@ class Cooccurrence(Transitions):
     and a bounded memory per item.
     """
 
+    inherits = False  # divided by the norm of a rare item, what it took over would put it above all others
+
     def __init__(self, name: str, config: TransitionsConfig, device: torch.device) -> None:
         super().__init__(name, config, device)
         self.evidence_weights = torch.ones_like(self.position_weights)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from online_models.averaging import newest_shares
 from online_models.batch import NO_ROW
 from online_models.config import RerankerConfig
 from online_models.fusion import Mixture
@@ -83,6 +84,7 @@ class Reranker:
             "last": torch.zeros((width, 1)),  # so that it begins as the mixture
         }
         self.weights = {name: table.to(device) for name, table in weights.items()}
+        self.means = {name: table.clone() for name, table in self.weights.items()}
         self.adam = Adam(config.learning_rate)
         for name, table in self.weights.items():
             self.adam.add(name, table)
@@ -116,7 +118,7 @@ class Reranker:
         features = self._features(channels, candidates, context)
         situations = situations.to(self.device)
         with torch.no_grad():
-            scores = self._scores(self.weights, features, mixed, situations)
+            scores = self._scores(self.means, features, mixed, situations)
         # What the N have together stays what the mixture gave them.
         share = (torch.logsumexp(mixed, 1) - mixture.log_total).clamp(max=0.0)
         log_shares = torch.log_softmax(scores, 1) + share[:, None]
@@ -152,6 +154,9 @@ class Reranker:
         self.adam.begin()
         for (name, table), gradient in zip(self.weights.items(), found, strict=True):
             self.adam.update(name, table, gradient * factor)
+        share = newest_shares(torch.tensor(float(self.adam.num_steps)), self.config.mean_steps).item()
+        for name, mean in self.means.items():
+            mean.lerp_(self.weights[name], share)
         return True
 
     def see(self, item_rows: Tensor) -> None:
@@ -174,10 +179,11 @@ class Reranker:
 
     def is_finite(self) -> bool:
         """Return whether no weight or moment is NaN or infinite."""
-        return are_finite(self.weights.values()) and self.adam.is_finite()
+        return are_finite([*self.weights.values(), *self.means.values()]) and self.adam.is_finite()
 
     def _tables(self) -> dict[str, Table]:
-        return {**self.weights, "last_seen": self.last_seen[: self.num_used]}
+        means = {f"mean_{name}": table for name, table in self.means.items()}
+        return {**self.weights, **means, "last_seen": self.last_seen[: self.num_used]}
 
     def _features(self, channels: list[Tensor], candidates: Tensor, context: Context) -> Tensor:
         """Return what is known of each candidate, all within a few units of 0: ``[E, N, F]`` float32."""

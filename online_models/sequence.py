@@ -1,7 +1,8 @@
 """The default scorer: a recurrent network that reads each user's events and is learned as they come.
 
 The state kept per user is the one *before* his newest event, which is read again with the weights of the
-moment whenever he is scored: so each step also teaches the network how to read it.
+moment whenever he is scored: so each step also teaches the network how to read it. Weights that score, and that move
+the states on, are a running mean of those that learn.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from online_models.chance import Salt, draws_of
 from online_models.config import LearnerConfig
 from online_models.effort import num_steps, replays
 from online_models.history import Context, SubStep
-from online_models.optimizers import Adam, clip_factor
 from online_models.parts import Parts, Table, are_finite, copies
 from online_models.recurrent import RecurrentNetwork
 from online_models.replay import ReplayLog
@@ -29,14 +29,14 @@ from online_models.runs import (
     stack_runs,
     window_targets,
 )
+from online_models.sequence_weights import SequenceWeights
 from online_models.softmax import full_logits_loss, sampled_loss
 from online_models.state import State
-from online_models.tables import allocated_rows, fresh_rows, grow_array, grow_table
+from online_models.tables import allocated_rows, grow_array, grow_table
 
 __all__ = ["SequenceScorer"]
 
 Int64 = npt.NDArray[np.int64]
-_INIT_SCALE = 0.05
 _NO_EVENTS = Batch(
     user_rows=np.empty(0, np.int64),
     item_rows=np.empty(0, np.int64),
@@ -51,9 +51,8 @@ _NO_EVENTS = Batch(
 
 @dataclass(frozen=True, slots=True)
 class _Forward:
-    """One pass over the new events of a sub-step, what its late ones may know, and the replayed windows."""
+    """What learns from the new events of a sub-step and the replayed ones."""
 
-    step: SubStep
     num_items: int
     rows: Tensor | None  # [m] catalogue rows that take part, sorted; None: all of them
     items: Tensor  # [m, D] leaf
@@ -63,8 +62,16 @@ class _Forward:
     weights: Tensor  # [P]
     drawn: Tensor  # [N] catalogue rows, none where all items take part
     uniform_ratio: float  # of the drawn
-    hidden: Tensor  # [runs, T, H]
     logits: Tensor | None  # [P, I] where all items take part
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the mean weights make of the new events of a sub-step."""
+
+    step: SubStep
+    queries: Tensor  # [B, D]
+    hidden: Tensor  # [runs, T, H]
 
 
 class SequenceScorer:
@@ -75,19 +82,13 @@ class SequenceScorer:
         self.seed = config.seed
         self.device = device
         self.num_learned = 0  # sub-steps: the next one's draws are those of this number
-        generator = torch.Generator().manual_seed(config.seed)
-        self.network = RecurrentNetwork(self.config.width, self.config.state_width, generator).to(device)
-        self.items = torch.zeros((0, self.config.width), device=device)
-        self.bias = torch.zeros(0, device=device)
+        self.weights = SequenceWeights(self.config, self.seed, device)
         self.counts = torch.zeros(0, dtype=torch.float64, device=device)  # events in the replay log per item
         self.states = torch.zeros((0, self.config.state_width), device=device)
         self.newest_items = np.full(0, NO_ROW, np.int32)  # per user: the item that his state is before
         self.replay = ReplayLog(self.config.replay_capacity_events)
-        self.adam = Adam(self.config.learning_rate)
-        for name, parameter in self.network.named_parameters():
-            self.adam.add(name, parameter.detach())
         self.num_used_users = self.num_used_items = 0
-        self._pending: _Forward | None = None
+        self._pending: _Reading | None = None
 
     def grow(self, num_users: int, num_items: int) -> None:
         """Make room for rows up to ``num_users - 1`` and ``num_items - 1``."""
@@ -98,14 +99,10 @@ class SequenceScorer:
         if size > len(self.states):
             self.states = grow_table(self.states, size)
             self.newest_items = grow_array(self.newest_items, size, NO_ROW)
-        old = len(self.items)
-        size = allocated_rows(num_items, old)
-        if size > old:
-            self.items, self.bias = grow_table(self.items, size), grow_table(self.bias, size)
+        self.weights.grow(num_items)
+        size = allocated_rows(num_items, len(self.counts))
+        if size > len(self.counts):
             self.counts = grow_table(self.counts, size)
-            self.adam.add("items", self.items)
-            self.adam.add("bias", self.bias)
-            self.items[old:] = self._fresh(np.arange(old, size))
 
     def reset(self, user_rows: Int64, item_rows: Int64) -> None:
         """Forget the states of these users, and the embeddings and moments of these items.
@@ -116,11 +113,7 @@ class SequenceScorer:
         users = np.union1d(user_rows, np.flatnonzero(np.isin(self.newest_items, item_rows)))
         self.states[self._to(users)] = 0.0
         self.newest_items[users] = NO_ROW
-        rows = torch.from_numpy(item_rows).to(self.device)
-        if len(item_rows):
-            self.items[rows], self.bias[rows] = self._fresh(item_rows), 0.0
-            self.adam.reset("items", rows)
-            self.adam.reset("bias", rows)
+        self.weights.reset(item_rows)
 
     def score(self, context: Context, num_items: int) -> Tensor:
         """Return the logits of all items for the users of ``context`` now: ``[R, num_items]``."""
@@ -129,26 +122,23 @@ class SequenceScorer:
             is_new = users >= len(self.states)
             states = self.states[users.masked_fill(is_new, 0)].masked_fill(is_new[:, None], 0.0)
             newest = runs_of_users(context, _NO_EVENTS, np.empty((len(users), 0), np.int64))
-            queries, _ = self._read(newest, self._to(newest.item_rows), self.items, states)
-            return torch.addmm(self.bias[:num_items], queries[:, 0], self.items[:num_items].T)
+            queries, _ = self._read_by_means(newest, states)
+            return self._logits(queries[:, 0], num_items)
 
     def score_events(self, step: SubStep, num_items: int) -> Tensor:
         """Return the logits just before each event of ``step``: ``[B, num_items]``; ``learn`` uses this pass."""
-        self._pending = forward = self._forward(step, num_items)
-        if forward.logits is not None:
-            return forward.logits[: len(step.batch)].detach()
-        queries = forward.queries[: len(step.batch)].detach()
-        return torch.addmm(self.bias[:num_items], queries, self.items[:num_items].T)
+        self._pending = reading = self._read_events(step)
+        return self._logits(reading.queries, num_items)
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Take one step of Adam on the new and the replayed events, then move the users' states on."""
         pending, self._pending = self._pending, None
-        forward = pending if pending is not None and pending.step is step else self._forward(step, len(known))
+        reading = pending if pending is not None and pending.step is step else self._read_events(step)
         is_finite = True
         for again in range(num_steps(step.batch.effort, self.num_learned)):
-            part = self._forward(step, len(known), Salt.SEQUENCE_AGAIN) if again else forward
-            is_finite &= self._descend(part, known)
-        self._advance(step, forward.hidden.detach())
+            forward = self._forward(step, len(known), Salt.SEQUENCE_AGAIN if again else Salt.SEQUENCE)
+            is_finite &= self._descend(forward, known)
+        self._advance(step, reading.hidden)
         self.num_learned += 1
         return is_finite
 
@@ -156,8 +146,7 @@ class SequenceScorer:
         """Return a copy of everything learned."""
         return {
             **copies(self._tables()),
-            "network": self.network.state(),
-            "adam": self.adam.state(self._num_moments()),
+            "weights": self.weights.state(),
             "replay": self.replay.state(),
             "num_learned": self.num_learned,
         }
@@ -165,11 +154,9 @@ class SequenceScorer:
     def load(self, state: State) -> None:
         """Take ``state`` over, of as many users and items and the same widths; raises StateError if it does not fit."""
         tables = self._tables()
-        parts = Parts(state, [*tables, "network", "adam", "replay", "num_learned"])
+        parts = Parts(state, [*tables, "weights", "replay", "num_learned"])
         parts.fill(tables)
-        parts.give("network", self.network)
-        with parts.below("adam") as moments:
-            self.adam.load(moments, self._num_moments())
+        parts.give("weights", self.weights)
         parts.give("replay", self.replay)
         self.num_learned = parts.count("num_learned")
         self._pending = None
@@ -177,67 +164,79 @@ class SequenceScorer:
     def is_finite(self) -> bool:
         """Return whether no table holds NaN or infinity."""
         tables = [*self._tables().values(), self.replay.weights[: self.replay.num_held]]
-        return are_finite(tables) and self.network.is_finite() and self.adam.is_finite()
+        return are_finite(tables) and self.weights.is_finite()
 
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries by name."""
         return {
             "sequence.users": (self.num_used_users, len(self.states)),
-            "sequence.items": (self.num_used_items, len(self.items)),
+            "sequence.items": (self.num_used_items, len(self.counts)),
             "sequence.replay_events": (self.replay.num_held, self.replay.capacity),
         }
 
     def _tables(self) -> dict[str, Table]:
         return {
-            "items": self.items[: self.num_used_items],
-            "bias": self.bias[: self.num_used_items],
             "counts": self.counts[: self.num_used_items],
             "states": self.states[: self.num_used_users],
             "newest_items": self.newest_items[: self.num_used_users],
         }
 
-    def _num_moments(self) -> dict[str, int]:
-        return {"items": self.num_used_items, "bias": self.num_used_items}
-
-    def _fresh(self, rows: Int64) -> Tensor:
-        return torch.from_numpy(fresh_rows(self.seed, rows, self.config.width, _INIT_SCALE)).to(self.device)
-
     def _forward(self, step: SubStep, num_items: int, salt: Salt = Salt.SEQUENCE) -> _Forward:
         config, rng = self.config, draws_of(self.seed, salt, self.num_learned)
         num_windows = config.replay_windows if replays(step.batch.effort) else 0
         windows = self.replay.draw(rng, num_windows, config.replay_context + config.replay_targets)
-        num_read = int(step.ordinals.max(initial=0))
-        late = np.flatnonzero(step.is_late)
-        runs = stack_runs(
-            runs_of_users(step.before, step.batch, step.advancing[:, :num_read]),
-            runs_of_windows(windows),
-            runs_of_contexts(step.context.take(late)),
-        )
+        replayed = runs_of_windows(windows)
+        runs, states, own, ordinals = self._runs(step, replayed)
         places, at = window_targets(windows, config.replay_targets)
         targets = self._to(np.concatenate([step.batch.item_rows, windows.item_rows[places, at]]))
         weights = self._to(np.concatenate([step.batch.weights, windows.weights[places, at]]))
         item_rows = self._to(runs.item_rows)
         rows, drawn, uniform_ratio = self._taking_part(rng, num_items, item_rows, targets)
-        items = (self.items[:num_items] if rows is None else self.items[rows]).detach().requires_grad_()
-        bias = (self.bias[:num_items] if rows is None else self.bias[rows]).detach().requires_grad_()
-        num_from_zero = num_windows + len(late)
+        taking_part: Tensor | slice = slice(num_items) if rows is None else rows
+        items = self.weights.items[taking_part].detach().requires_grad_()
+        bias = self.weights.bias[taking_part].detach().requires_grad_()
+        queries, _ = self._read(self.weights.network, runs, _local(rows, item_rows), items, states)
+        first = len(runs.item_rows) - num_windows
+        asked = _asked(queries, np.concatenate([own, first + places]), np.concatenate([ordinals, at - 1]))
+        logits = torch.addmm(bias, asked, items.T) if rows is None else None
+        return _Forward(num_items, rows, items, bias, asked, targets, weights, drawn, uniform_ratio, logits)
+
+    def _read_events(self, step: SubStep) -> _Reading:
+        with torch.no_grad():
+            runs, states, own, ordinals = self._runs(step)
+            queries, hidden = self._read_by_means(runs, states)
+            return _Reading(step, _asked(queries, own, ordinals), hidden)
+
+    def _runs(self, step: SubStep, *more: Runs) -> tuple[Runs, Tensor, Int64, Int64]:
+        """Return the runs of each user's new events, of what late ones may know, and those of ``more``.
+
+        Returns:
+            N runs; the states ``[N, H]`` that they begin with; run and column ``[B]`` of what each event may know.
+        """
+        num_read = int(step.ordinals.max(initial=0))
+        late = np.flatnonzero(step.is_late)
+        new, known = runs_of_users(step.before, step.batch, step.advancing[:, :num_read]), step.context.take(late)
+        runs = stack_runs(new, runs_of_contexts(known), *more)
+        num_from_zero = len(runs.item_rows) - len(step.users)
         states = functional.pad(self.states[self._to(step.users)], (0, 0, 0, num_from_zero))
-        queries, hidden = self._read(runs, _local(rows, item_rows), items, states)
         own, ordinals = step.groups.copy(), step.ordinals.copy()
         # The state of a late event's user has read what is newer than it, so it has a run of its own.
-        own[late] = len(step.users) + num_windows + np.arange(len(late))
-        ordinals[late] = (step.context.lengths[late] - 1).clip(min=0)
-        who = self._to(np.concatenate([own, len(step.users) + places]))
-        when = self._to(np.concatenate([ordinals, at - 1]))
-        # Not queries[who, when]: with several threads torch adds up its gradient in whatever order they come.
-        asked = queries.flatten(0, 1).index_select(0, who * queries.shape[1] + when)
-        logits = torch.addmm(bias, asked, items.T) if rows is None else None
-        questions = (asked, targets, weights)
-        return _Forward(step, num_items, rows, items, bias, *questions, drawn, uniform_ratio, hidden, logits)
+        own[late] = len(step.users) + np.arange(len(late))
+        ordinals[late] = (known.lengths - 1).clip(min=0)
+        return runs, states, own, ordinals
 
-    def _read(self, runs: Runs, item_rows: Tensor, items: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-        inputs = self.network.inputs(items, item_rows, self._to(runs.event_types), self._to(runs.gaps))
-        queries, hidden = self.network(inputs, states)
+    def _read_by_means(self, runs: Runs, states: Tensor) -> tuple[Tensor, Tensor]:
+        return self._read(self.weights.mean_network, runs, self._to(runs.item_rows), self.weights.mean_items, states)
+
+    def _logits(self, queries: Tensor, num_items: int) -> Tensor:
+        """Return the scores ``[n, num_items]`` that the means give to queries ``[n, D]``."""
+        return torch.addmm(self.weights.mean_bias[:num_items], queries, self.weights.mean_items[:num_items].T)
+
+    def _read(
+        self, network: RecurrentNetwork, runs: Runs, item_rows: Tensor, items: Tensor, states: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        inputs = network.inputs(items, item_rows, self._to(runs.event_types), self._to(runs.gaps))
+        queries, hidden = network(inputs, states)
         return queries, hidden
 
     def _taking_part(
@@ -279,17 +278,9 @@ class SequenceScorer:
         return (uniform + (1.0 - forward.uniform_ratio) * counts / counts.sum().clamp(min=1.0)).to(torch.float32)
 
     def _descend(self, forward: _Forward, known: Tensor) -> bool:
+        is_known = known if forward.rows is None else known[forward.rows]
         loss = self._loss(forward, known)
-        leaves = {"items": forward.items, "bias": forward.bias, **dict(self.network.named_parameters())}
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        factor = clip_factor(list(found), self.config.clip_norm)
-        if not bool(torch.isfinite(factor) & torch.isfinite(loss)):
-            return False
-        self.adam.begin()
-        for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
-            table = getattr(self, name) if name in ("items", "bias") else leaf.detach()
-            self.adam.update(name, table, gradient * factor, forward.rows if name in ("items", "bias") else None)
-        return True
+        return self.weights.descend(loss, forward.items, forward.bias, forward.rows, is_known)
 
     def _advance(self, step: SubStep, hidden: Tensor) -> None:
         """Keep each moved user's state before his now newest event, and log the events for replay."""
@@ -311,6 +302,13 @@ class SequenceScorer:
 
     def _to(self, array: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _asked(queries: Tensor, runs: Int64, columns: Int64) -> Tensor:
+    """Return the queries ``[P, D]`` of ``queries`` ``[N, T, D]`` at these runs and columns."""
+    # Not queries[runs, columns]: with several threads torch adds up its gradient in whatever order they come.
+    places = torch.from_numpy(runs * queries.shape[1] + columns).to(queries.device)
+    return queries.flatten(0, 1).index_select(0, places)
 
 
 def _local(rows: Tensor | None, wanted: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What followed what: a decayed, directed, sparse memory from each item to the items taken after it.
 
-Every item remembers a fixed number of neighbours in slots; the smallest leaves when a new one comes.
+Every item remembers a fixed number of neighbours in slots; the one with the least evidence makes room for a new one.
 """
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = ["Transitions"]
 
 Int64 = npt.NDArray[np.int64]
 _KEY_BITS = 32
+_SLOT_BITS = 12
 _SMOOTHING = 0.01
 """Evidence that every item is taken to have: what was never seen to follow is unlikely, not impossible."""
 _BLOCK_ROWS = 4096
@@ -32,6 +33,9 @@ class Transitions:
     Internet Computing 2003, and sequential rules, Ludewig and Jannach, UMUAI 2018. Here counts fade with
     the number of events and the memory is bounded per item.
     """
+
+    inherits = True
+    """Whether a new neighbour takes over the evidence of the one whose place it takes; else it must bring as much."""
 
     def __init__(self, name: str, config: TransitionsConfig, device: torch.device) -> None:
         self.name = name
@@ -189,17 +193,36 @@ class Transitions:
             self._insert(sources[is_new], targets[is_new], evidence[is_new])
 
     def _insert(self, sources: Tensor, targets: Tensor, evidence: Tensor) -> None:
-        """Give each new neighbour of a source a slot of its own, the strongest the emptiest."""
+        """Give each new neighbour of a source a slot of its own, the strongest the emptiest.
+
+        Where it takes over the evidence of the one before it, which it may have had itself before it was last pushed
+        out, whatever comes often stays in the end. Else slots that are full of middling neighbours let nobody in.
+
+        Source: Space-Saving, Metwally, Agrawal and El Abbadi, ICDT 2005.
+        """
         order = torch.argsort(evidence, descending=True, stable=True)
         order = order[torch.argsort(sources[order], stable=True)]
         sources, targets, evidence = sources[order], targets[order], evidence[order]
         different, groups, counts = torch.unique_consecutive(sources, return_inverse=True, return_counts=True)
         ordinals = torch.arange(len(sources), device=sources.device) - (counts.cumsum(0) - counts)[groups]
-        emptiest = torch.argsort(self.weights[different], dim=1, stable=True)
-        fits = ordinals < self.config.num_slots
+        num_slots = self.config.num_slots
+        emptiest = self._emptiest(different, min(int(counts.max()), num_slots))
+        fits = ordinals < num_slots
         sources, targets, evidence = sources[fits], targets[fits], evidence[fits]
         slots = emptiest[groups[fits], ordinals[fits]]
-        # A weak newcomer does not push out a stronger neighbour: that one has faded already.
-        wins = evidence >= self.weights[sources, slots]
-        self.neighbours[sources[wins], slots[wins]] = targets[wins].to(torch.int32)
-        self.weights[sources[wins], slots[wins]] = evidence[wins]
+        held = self.weights[sources, slots]
+        if self.inherits:
+            evidence = evidence + held
+        else:
+            wins = evidence >= held
+            sources, slots, targets, evidence = sources[wins], slots[wins], targets[wins], evidence[wins]
+        self.neighbours[sources, slots] = targets.to(torch.int32)
+        self.weights[sources, slots] = evidence
+
+    def _emptiest(self, sources: Tensor, num_wanted: int) -> Tensor:
+        """Return the slots with the least evidence, least first and of equal ones the first: ``[n, num_wanted]``."""
+        # The bits of a number that is not negative are in the order of the numbers; the slot below makes them differ.
+        bits = self.weights[sources].view(torch.int32).long() << _SLOT_BITS
+        keys = bits | torch.arange(bits.shape[1], device=bits.device)
+        least = torch.topk(keys, num_wanted, dim=1, largest=False).values
+        return least & ((1 << _SLOT_BITS) - 1)

@@ -184,7 +184,7 @@ def test_a_checkpoint_is_shown_by_epoch_name_and_path(looked: Looked) -> None:
     assert values[0]["digest"] == values[1]["digest"] == values[2]["digest"]
     assert values[0]["moment"]["epoch"] == int(epoch)
     assert values[0]["holds"]["users"] == 97
-    assert any(table["name"] == "learner/scorers/sequence/items" for table in values[0]["tables"])
+    assert any(table["name"] == "learner/scorers/sequence/weights/items" for table in values[0]["tables"])
     text = looked.typed("inspect", epoch).stdout
     assert "(computed again, equal)" in text
     assert "learner/scorers/sequence: " in text

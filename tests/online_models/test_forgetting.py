@@ -31,16 +31,16 @@ def test_a_reset_item_leaves_no_embedding_moment_count_or_replayed_event_behind(
     scorer, fresh = learner._scorers["sequence"], new._scorers["sequence"]
     assert isinstance(scorer, SequenceScorer)
     assert isinstance(fresh, SequenceScorer)
-    assert bool((scorer.adam.means["items"][5] != 0).any())
+    assert bool((scorer.weights.adam.means["items"][5] != 0).any())
     assert 5 in scorer.replay.draw(np.random.default_rng(0), 500, 8).item_rows
 
     learner.step(events([], [], reset_items=[5]))
 
     for name in ("items", "bias"):
-        assert not scorer.adam.means[name][5].any()
-        assert not scorer.adam.squares[name][5].any()
-        assert scorer.adam.means[name][6].any()
-        assert np.array_equal(getattr(scorer, name)[5].numpy(), getattr(fresh, name)[5].numpy())
+        assert not scorer.weights.adam.means[name][5].any()
+        assert not scorer.weights.adam.squares[name][5].any()
+        assert scorer.weights.adam.means[name][6].any()
+        assert np.array_equal(getattr(scorer.weights, name)[5].numpy(), getattr(fresh.weights, name)[5].numpy())
     assert scorer.counts[5] == 0
     drawn = scorer.replay.draw(np.random.default_rng(0), 500, 8).item_rows
     assert 5 not in drawn

@@ -200,14 +200,14 @@ def test_a_late_event_is_learned_and_does_not_become_the_newest() -> None:
 def test_a_step_that_is_not_finite_is_left_out_and_counted() -> None:
     learner = taught(cycle(320))
     sequence = learner._scorers["sequence"]
-    table = sequence.items.clone()
-    sequence.items[3] = float("nan")
+    table = sequence.weights.items.clone()
+    sequence.weights.items[3] = float("nan")
 
     report = learner.step(events([0] * 16, [3, 4] * 8, [10**7] * 16))
-    sequence.items[3] = table[3]
+    sequence.weights.items[3] = table[3]
 
     assert report.num_nonfinite_steps >= 1
-    assert torch.equal(sequence.items, table)
+    assert torch.equal(sequence.weights.items, table)
     assert np.allclose(learner.rank(np.arange(8), 24).scores.sum(axis=1), 1.0, atol=1e-5)
 
 

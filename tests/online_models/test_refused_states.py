@@ -55,7 +55,7 @@ FOREIGN: dict[str, tuple[str, dict[str, object], str]] = {
     "width of the embeddings": (
         "sequence",
         {"sequence": replace(SEQUENCE, width=4)},
-        "scorers/sequence/items: expected float32 [24, 8], got float32 [24, 4]",
+        "scorers/sequence/weights/items: expected float32 [24, 8], got float32 [24, 4]",
     ),
     "width of the state": (
         "sequence",

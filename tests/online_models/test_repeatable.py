@@ -39,7 +39,7 @@ def test_two_threads_give_the_same_bits_each_time(max_full_softmax_items: int) -
         run(learner, stream, 192)
         scorer = learner._scorers["sequence"]
         assert isinstance(scorer, SequenceScorer)
-        found.add(scorer.items.numpy().tobytes())
+        found.add(scorer.weights.items.numpy().tobytes())
 
     assert len(found) == 1
 

@@ -201,7 +201,8 @@ def test_a_model_that_gives_no_number_has_no_rank_among_its_best() -> None:
     stream = shop()
     stream.owns[:] = False  # who has the broken item is not asked about it
     learner = taught(stream)
-    learner._scorers["sequence"].items[3] = float("nan")
+    weights = learner._scorers["sequence"].weights
+    weights.items[3] = weights.mean_items[3] = float("nan")
 
     report = learner.step(of_all_users(0))
 

@@ -167,7 +167,7 @@ def test_what_happens_to_be_allocated_is_neither_saved_nor_ever_seen() -> None:
                 setattr(scorer, name, 1)
     sequence = roomy._scorers["sequence"]
     assert isinstance(sequence, SequenceScorer)
-    sequence.replay.num_users = 1
+    sequence.replay.num_users = sequence.weights.num_used = 1
     for batch in batches_of(3, 6):
         assert facts(exact.step(batch)) == facts(roomy.step(batch))
     assert exact.table_sizes()["transitions.items"][1] < roomy.table_sizes()["transitions.items"][1]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_models import NO_ROW, Batch, TransitionsConfig
+from online_models.cooccurrence import Cooccurrence
 from online_models.history import Histories
 from online_models.transitions import Transitions
 from tests.online_models.streams import NONE, events
@@ -90,16 +91,40 @@ def test_evidence_against_a_transition_stops_at_zero() -> None:
     assert held(scorer)[(1, 2)] == pytest.approx(1.0)
 
 
-def test_a_new_neighbour_takes_the_emptiest_slot_unless_it_is_weaker() -> None:
+def test_a_new_neighbour_takes_the_emptiest_slot_and_takes_over_what_was_in_it() -> None:
     config = TransitionsConfig(num_recent=1, half_life_events=1e9, popularity_power=0.0, num_slots=2)
     scorer, histories = memory(config), Histories(2)
     histories.grow(4)
     teach(scorer, histories, events([0, 0, 0, 0, 0, 0], [1, 2, 1, 2, 1, 3]))  # 1 to 2 twice, 1 to 3 once
     teach(scorer, histories, events([1, 1], [1, 4], weights=[1.0, 0.5]))
-    assert {pair: w for pair, w in held(scorer).items() if pair[0] == 1} == {(1, 2): 2.0, (1, 3): 1.0}
+    assert {pair: w for pair, w in held(scorer).items() if pair[0] == 1} == {(1, 2): 2.0, (1, 4): 1.5}
 
-    teach(scorer, histories, events([2, 2], [1, 5], weights=[1.0, 1.5]))
-    assert {pair: w for pair, w in held(scorer).items() if pair[0] == 1} == {(1, 2): 2.0, (1, 5): 1.5}
+    teach(scorer, histories, events([2, 2], [1, 5]))
+    assert {pair: w for pair, w in held(scorer).items() if pair[0] == 1} == {(1, 2): 2.0, (1, 5): 2.5}
+
+
+def test_what_comes_often_gets_in_where_every_slot_is_taken_by_more_than_it_brings() -> None:
+    config = TransitionsConfig(num_recent=1, half_life_events=1e9, popularity_power=0.0, num_slots=4)
+    scorer, histories = memory(config), Histories(2)
+    strangers, friends = [8, 9, 10, 11] * 2, [2, 3] * 5
+    for items in (strangers, friends):
+        for item in items:
+            scorer.grow(4, NUM_ITEMS)
+            histories.reset(np.array([0]), np.empty(0, np.int64))
+            teach(scorer, histories, events([0, 0], [1, item]))
+
+    assert {pair for pair in held(scorer) if pair[0] == 1} >= {(1, 2), (1, 3)}
+
+
+def test_a_cosine_counts_what_was_seen_and_takes_nothing_over() -> None:
+    config = TransitionsConfig(num_recent=1, half_life_events=1e9, num_slots=2)
+    scorer, histories = Cooccurrence("cooccurrence", config, torch.device("cpu")), Histories(2)
+    scorer.grow(4, NUM_ITEMS)
+    teach(scorer, histories, events([0, 0, 0, 0, 0, 0], [1, 2, 1, 2, 1, 3]))
+    before = {pair: w for pair, w in held(scorer).items() if pair[0] == 1}
+    teach(scorer, histories, events([1, 1], [1, 4], weights=[1.0, 0.5]))
+
+    assert {pair: w for pair, w in held(scorer).items() if pair[0] == 1} == before
 
 
 def test_several_new_neighbours_of_one_item_in_one_sub_step_get_slots_of_their_own() -> None:

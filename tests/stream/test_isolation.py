@@ -41,7 +41,7 @@ class Overflowing(OnlineLearner):
 
     def _evaluate(self, step, owned, events):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         likes = step.batch.item_rows[step.batch.event_types == LIKE]
-        self._scorers["sequence"].bias[likes] = torch.inf  # type: ignore[attr-defined]
+        self._scorers["sequence"].weights.bias[likes] = torch.inf  # type: ignore[attr-defined]
         return super()._evaluate(step, owned, events)
 
 
