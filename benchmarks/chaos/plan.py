@@ -61,6 +61,8 @@ class Plan:
     keep: int = 2
     scorer: str = "sequence"
     model: tuple[tuple[str, int], ...] = (("k", 5), ("sub_step_events", 8), ("history_length", 10))
+    effort: Literal["normal", "auto"] = "normal"
+    """auto: by the lag, which another run over the same events does not have at the same batches."""
     quality_events: int = 50
     faults: tuple[Fault, ...] = ()
 
@@ -86,6 +88,7 @@ class Plan:
                 "item_capacity": 100,
                 "device": "cpu",
                 "seed": self.seed % 2**31,
+                "effort": self.effort,
                 **dict(self.model),
             },
             "quality": {"window_events": self.quality_events},
@@ -115,6 +118,7 @@ def draw_plan(seed: int, *, in_memory: bool = False) -> Plan:
     sub_step_events = 32 if in_memory else rng.choice((8, 16, 32))
     model = {"k": rng.choice((1, 5, 10)), "sub_step_events": sub_step_events, "history_length": 10}
     scorers = ("popularity", "transitions", "mf")
+    model |= _draw_hygiene(random.Random(f"hygiene/{seed}"))
     return Plan(
         seed=seed,
         num_partitions=1 if is_strict else rng.randint(1, 3),
@@ -135,9 +139,20 @@ def draw_plan(seed: int, *, in_memory: bool = False) -> Plan:
         keep=rng.randint(1, 3),
         scorer="sequence" if rng.random() < (0.02 if in_memory else 0.2) else rng.choice(scorers),
         model=tuple(model.items()),
+        effort="normal" if is_strict else "auto",
         quality_events=rng.choice((10, 50, 5_000)),
         faults=tuple(_draw_faults(rng, num_batches, in_memory=in_memory)),
     )
+
+
+def _draw_hygiene(rng: random.Random) -> dict[str, int]:
+    """Return when items are admitted and when items and users expire; the events are a second apart."""
+    return {
+        "item_admission_events": rng.choice((1, 1, 2, 3)),
+        "item_ttl_seconds": rng.choice((0, 30, 120)),
+        "item_floor": rng.choice((0, 10)),
+        "user_ttl_seconds": rng.choice((0, 30, 120)),
+    }
 
 
 def _draw_faults(rng: random.Random, num_batches: int, *, in_memory: bool) -> list[Fault]:
