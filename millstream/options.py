@@ -6,13 +6,29 @@ from typing import Annotated
 
 import typer
 
-from stream.config import LoadedConfig, load_config
+from stream.config import LoadedConfig, load_config, setting_fields
 from stream.errors import ConfigError
 from stream.settings import Settings
 
-__all__ = ["BootstrapOption", "ConfigOption", "DeviceOption", "SetOption", "loaded_from", "settings_from"]
+__all__ = [
+    "BootstrapOption",
+    "ConfigOption",
+    "DeviceOption",
+    "SetOption",
+    "complete_setting",
+    "loaded_from",
+    "settings_from",
+]
 
 _PANEL = "Settings"
+
+
+def complete_setting(incomplete: str) -> list[tuple[str, str]]:
+    """Return the settings that `--set` can go on with, each with its line of text, for the shell's completion."""
+    return [
+        (f"{name}=", field.description or "") for name, field in setting_fields() if name.startswith(incomplete.strip())
+    ]
+
 
 ConfigOption = Annotated[
     Path | None,
@@ -24,6 +40,7 @@ SetOption = Annotated[
         "--set",
         "-s",
         metavar="KEY=VALUE",
+        autocompletion=complete_setting,
         help="Override one setting, as batching.max_events=256. Repeatable.",
         rich_help_panel=_PANEL,
     ),

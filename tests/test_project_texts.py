@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from millstream.settings_page import settings_page
+from stream.config import setting_fields
 from stream.schema import SCHEMAS, json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,6 +148,13 @@ def test_the_schemas_of_the_documents_are_those_of_the_structs() -> None:
     structs = {f"{name}.schema.json": json_schema(name) for name in SCHEMAS}
 
     assert shown == structs, "run: millstream topics schemas --out docs/schemas"
+
+
+def test_the_page_of_the_settings_is_written_from_their_declarations() -> None:
+    page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+
+    assert page == settings_page(), "run: millstream config --markdown > docs/settings.md"
+    assert all(f"| `{name}` | " in page for name, _ in setting_fields())
 
 
 def test_the_changelog_speaks_of_the_version_of_the_package() -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, loaded_from
+from millstream.settings_page import settings_page
 from stream.config import HIDDEN, SettingLine
 
 __all__ = ["config"]
@@ -23,11 +24,17 @@ def config(
     bootstrap_servers: BootstrapOption = None,
     toml: Annotated[bool, typer.Option("--toml", help="Print a settings file instead of a table.")] = False,
     changed: Annotated[bool, typer.Option("--changed", help="Only what is not a default.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print docs/settings.md: all settings, their defaults and ranges.")
+    ] = False,
 ) -> None:
     """Print the effective settings with the origin of each; secrets are hidden.
 
     A TOML file is overridden by the environment (MILLSTREAM_BATCHING_MAX_EVENTS=256), that by flags.
     """
+    if markdown:
+        typer.echo(settings_page(), nl=False)
+        return
     lines = loaded_from(config_file, set_, bootstrap_servers).lines()
     if changed:
         lines = [line for line in lines if line.origin != "default"]

@@ -152,7 +152,7 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
             "and that their certificates name the hosts in kafka.bootstrap_servers and in advertised.listeners"
         )
     if isinstance(error, errors.AuthorizationError):
-        return RefusedToStart(f"{where}: not allowed: {error}; grant this user the ACLs named in docs/operating.md")
+        return RefusedToStart(f"{where}: not allowed: {error}; grant this user the ACLs named in docs/security.md")
     if isinstance(error, errors.UnknownTopicOrPartitionError):
         return RefusedToStart(f"{where}: a topic is missing: run 'millstream topics create'")
     if isinstance(error, errors.KafkaConfigurationError):

@@ -97,7 +97,9 @@ def _say_why_no_broker_was_reached() -> None:
 
     def noted(manager: Any, node_id: Any) -> Any:
         error = sys.exc_info()[1]  # the client calls this where it handles a failed connection
-        if error is not None:
+        # That the time was up is no reason where there was one before.
+        is_news = not isinstance(error, errors.KafkaTimeoutError) or not hasattr(manager, "_why_not_connected")
+        if error is not None and is_news:
             manager._why_not_connected = error
             if not manager.bootstrapped and _is_refusal(error):
                 manager._auth_failures[node_id] = error  # from here it is raised before the next attempt

@@ -142,14 +142,14 @@ def test_brokers_that_want_a_client_certificate_get_it(broker: Any, certificates
     mine = {"ssl_certfile": certificates.client, "ssl_keyfile": certificates.key(certificates.client)}
     with Proxy(broker.port, speaking_tls(certificates.broker, certificates.ca)) as proxy:
         assert topic_names(to(proxy, ssl_cafile=certificates.ca, **mine))
-        without = refused(to(proxy, ssl_cafile=certificates.ca, bootstrap_timeout_ms=1_500), BrokerUnreachable)
+        without = refused(to(proxy, ssl_cafile=certificates.ca, bootstrap_timeout_ms=5_000), BrokerUnreachable)
 
     assert "does it want kafka.ssl_certfile?" in without
 
 
 def test_plain_text_to_a_port_with_tls_says_what_may_be_wrong(broker: Any, certificates: Certificates) -> None:
     with Proxy(broker.port, speaking_tls(certificates.broker)) as proxy:
-        message = refused(to(proxy, security_protocol="PLAINTEXT", bootstrap_timeout_ms=1_500), BrokerUnreachable)
+        message = refused(to(proxy, security_protocol="PLAINTEXT", bootstrap_timeout_ms=5_000), BrokerUnreachable)
 
     assert "does it want TLS (SSL, SASL_SSL) or a login" in message
 
