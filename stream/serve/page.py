@@ -58,7 +58,7 @@ def _operation(path: str, method: str, item: dict[str, Any]) -> str:
         "Parameter",
         ((f"{_code(each['name'])} ({each['in']})", _prose(each["description"])) for each in parameters),
     )
-    answers = operation["responses"].items()
+    answers = sorted(operation["responses"].items())
     lines += _table("Answer", ((_code(status), _prose(each["description"])) for status, each in answers))
     return "\n".join(lines)
 
