@@ -97,6 +97,7 @@ class RunningPrometheus:
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config["rule_files"] = [str(path) for path in RULE_FILES]
         addresses = {"millstream": f"127.0.0.1:{worker_port}", "prometheus": f"127.0.0.1:{(port := free_port())}"}
+        config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in addresses]
         for job in config["scrape_configs"]:
             job["static_configs"] = [{"targets": [addresses[job["job_name"]]]}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
