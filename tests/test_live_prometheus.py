@@ -81,7 +81,8 @@ def scene(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sce
         url = stack.enter_context(RunningPrometheus(folder, port))
         scene = Scene(settings, worker, url, start)
         until(lambda: num_read(settings) == 400, worker)
-        produce(settings, 400, 600)  # while it is watched: rates need two different samples
+        scene.until("millstream_evaluated_events_total")
+        produce(settings, 400, 600)  # only now: rates need two different samples
         until(lambda: num_read(settings) == 600, worker)
         scene.until("sum(rate(millstream_evaluated_events_total[1m]))")
         scene.until("millstream_checkpoint_bytes")
