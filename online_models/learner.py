@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from online_models.errors import ShapeError
 from online_models.explanation import Explanation, explain
 from online_models.fusion import Fusion, Mixture
 from online_models.history import Context, Histories, SubStep
+from online_models.lane import Lane, Task
 from online_models.owned import OwnedItems
 from online_models.parts import Parts, Table, copies
 from online_models.popularity import Popularity
@@ -93,6 +95,8 @@ class OnlineLearner:
         self._histories = Histories(config.history_length)
         self._owned = OwnedItems(config.owned_capacity)
         self._known = torch.zeros(0, dtype=torch.bool, device=self._device)
+        # A GPU is not fed faster by two threads: they would wait for each other at every launch.
+        self._lane = Lane(self._device.type == "cpu")
         self._num_users = self._num_items = 0
         self._grow(1, 1)  # so that lists can be asked for, and be empty, before the first event
 
@@ -272,9 +276,14 @@ class OnlineLearner:
         owned = self._owned_before(step)
         has_already = owned.gather(1, self._to(part.item_rows)[:, None])[:, 0].cpu().numpy()
         is_positive = part.weights > 0
-        evaluated, lesson = self._evaluate(step, owned, np.flatnonzero(is_positive & ~has_already))
-        scored = self._clock()
-        num_skipped = self._learn(step, has_already, lesson)
+        try:
+            scores = self._score(step)
+            learning = self._begin_to_learn(step)
+            evaluated, lesson = self._evaluate(step, scores, owned, np.flatnonzero(is_positive & ~has_already))
+            scored = self._clock()
+            num_skipped = self._learn(step, has_already, lesson, learning)
+        finally:
+            self._lane.finish()
         counts = (int(step.is_late.sum()), int((is_positive & has_already).sum()), num_skipped)
         return evaluated, counts, (scored - begun, self._clock() - scored)
 
@@ -305,10 +314,25 @@ class OnlineLearner:
             self._reranker.grow(num_items)
         self._num_users, self._num_items = num_users, num_items  # last: a growth that failed is tried again
 
-    def _evaluate(self, step: SubStep, owned: Tensor, events: Int64) -> tuple[Evaluated, _Lesson]:
-        """Rank the items of ``events`` by the state as it is; return that and what the mixture learns from it."""
+    def _score(self, step: SubStep) -> dict[str, Tensor]:
+        """Return what every scorer says just before each event, ``[B, num_items]`` by name."""
+        scoring = [
+            (name, self._lane.begin(partial(scorer.score_events, step, self._num_items)))
+            for name, scorer in self._scorers.items()
+        ]
+        return {name: task.result() for name, task in reversed(scoring)}
+
+    def _begin_to_learn(self, step: SubStep) -> list[Task[bool]]:
+        """Have every scorer learn, each from nothing but itself and the step, while what they said is evaluated."""
+        known = self._known[: self._num_items].clone()
+        known[self._to(step.batch.item_rows[step.batch.weights > 0])] = True
+        return [self._lane.begin(partial(scorer.learn, step, known)) for scorer in self._scorers.values()]
+
+    def _evaluate(
+        self, step: SubStep, scores: dict[str, Tensor], owned: Tensor, events: Int64
+    ) -> tuple[Evaluated, _Lesson]:
+        """Rank the items of ``events`` by what was said of them; return that and what the mixture learns from it."""
         known = self._known[: self._num_items]
-        scores = {name: scorer.score_events(step, self._num_items) for name, scorer in self._scorers.items()}
         where = self._to(events)
         if len(events) < len(step.batch):
             scores = {name: table[where] for name, table in scores.items()}
@@ -343,16 +367,17 @@ class OnlineLearner:
         targets = targets.masked_fill(~is_known, NO_ROW)
         return evaluated, _Lesson(slopes, situations[is_known.cpu()], reranked, targets)
 
-    def _learn(self, step: SubStep, has_already: npt.NDArray[np.bool_], lesson: _Lesson) -> int:
+    def _learn(
+        self, step: SubStep, has_already: npt.NDArray[np.bool_], lesson: _Lesson, learning: list[Task[bool]]
+    ) -> int:
         """Learn all events of ``step``; return how many updates were left out because they were not finite."""
         batch = step.batch
         self._known[self._to(batch.item_rows[batch.weights > 0])] = True
-        known = self._known[: self._num_items]
-        was_finite = [scorer.learn(step, known) for scorer in self._scorers.values()]
-        was_finite.append(self._fusion.learn(lesson.slopes, lesson.situations))
+        was_finite = [self._fusion.learn(lesson.slopes, lesson.situations)]
         if self._reranker and lesson.reranked:
             was_finite.append(self._reranker.learn(lesson.reranked, lesson.targets))
             self._reranker.see(self._to(batch.item_rows[batch.weights > 0]))
+        was_finite.extend(task.result() for task in reversed(learning))
         self._histories.write(step.after)
         new = batch.owns & ~has_already
         self._owned.add(batch.user_rows[new], batch.item_rows[new])

@@ -1,0 +1,80 @@
+"""The second thread: what it does is done in order, is waited for, and changes nothing of what is learned."""
+
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+
+from online_models import OnlineLearner, digest
+from online_models.history import SubStep
+from online_models.lane import Lane
+from tests.online_models.streams import cycle, run, small_config
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_every_piece_of_work_is_done_once_whoever_does_it(is_apart: bool) -> None:
+    lane, done = Lane(is_apart), []
+
+    tasks = [lane.begin(partial(done.append, number)) for number in range(50)]
+    for task in reversed(tasks):
+        task.result()
+
+    assert sorted(done) == list(range(50))
+
+
+def test_what_the_lane_has_not_begun_is_done_by_who_asks() -> None:
+    lane, gate = Lane(is_apart=True), threading.Event()
+    first = lane.begin(partial(gate.wait, 30))
+    second = lane.begin(threading.current_thread)
+
+    assert second.result() is threading.current_thread()
+    gate.set()
+    assert first.result() is True
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_what_went_wrong_is_raised_to_who_asks(is_apart: bool) -> None:
+    lane = Lane(is_apart)
+
+    with pytest.raises(ZeroDivisionError):
+        lane.begin(lambda: 1 // 0).result()
+    lane.begin(lambda: 1 // 0)
+    lane.finish()
+    assert lane.begin(lambda: 5).result() == 5
+
+
+@pytest.mark.parametrize("scorer", ["sequence", "mf", "transitions"])
+def test_what_is_learned_beside_is_what_is_learned_in_turn(scorer: str) -> None:
+    beside, in_turn = OnlineLearner(small_config(scorer)), OnlineLearner(small_config(scorer))
+    in_turn._lane = Lane(is_apart=False)
+
+    reports = [run(learner, cycle(320), 48) for learner in (beside, in_turn)]
+
+    assert digest(beside.state()) == digest(in_turn.state())
+    for one, other in zip(*reports, strict=True):
+        assert np.array_equal(one.ranks["model"], other.ranks["model"])
+        assert np.array_equal(one.loss_nats, other.loss_nats)
+
+
+def test_a_step_that_failed_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = OnlineLearner(small_config())
+    run(learner, cycle(64), 32)
+    lead, gate, ended = learner._scorers["sequence"], threading.Event(), threading.Event()
+    learn = lead.learn
+
+    def slowly(step: SubStep, known: object) -> bool:
+        gate.wait(30)
+        ended.set()
+        return learn(step, known)  # type: ignore[arg-type]
+
+    def fail(*_: object) -> None:
+        gate.set()
+        raise MemoryError
+
+    monkeypatch.setattr(lead, "learn", slowly)
+    monkeypatch.setattr(learner._fusion, "mix", fail)
+
+    with pytest.raises(MemoryError):
+        run(learner, cycle(32), 32)
+    assert ended.is_set()
