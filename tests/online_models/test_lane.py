@@ -60,15 +60,17 @@ def test_what_is_learned_beside_is_what_is_learned_in_turn(scorer: str) -> None:
 def test_a_step_that_failed_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = OnlineLearner(small_config())
     run(learner, cycle(64), 32)
-    lead, gate, ended = learner._scorers["sequence"], threading.Event(), threading.Event()
+    lead, begun, gate, ended = learner._scorers["sequence"], threading.Event(), threading.Event(), threading.Event()
     learn = lead.learn
 
     def slowly(step: SubStep, known: object) -> bool:
+        begun.set()
         gate.wait(30)
         ended.set()
         return learn(step, known)  # type: ignore[arg-type]
 
     def fail(*_: object) -> None:
+        assert begun.wait(30)
         gate.set()
         raise MemoryError
 
