@@ -25,8 +25,8 @@ SETTINGS = fast_settings(
 class Poisoned(OnlineLearner):
     """A learner that a like poisons: it says so, and of the model that has seen it nothing is of use any more."""
 
-    def _learn(self, step, has_already, lesson) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
-        num_skipped = super()._learn(step, has_already, lesson)
+    def _learn(self, step, *what) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001, ANN002
+        num_skipped = super()._learn(step, *what)
         if not (step.batch.event_types == LIKE).any():
             return num_skipped
         self._scorers["popularity"].counts.fill_(torch.nan)  # type: ignore[attr-defined]
@@ -39,10 +39,10 @@ class Overflowing(OnlineLearner):
     That the update is left out, and is counted, is the work of the real scorer and the real fusion.
     """
 
-    def _evaluate(self, step, owned, events):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def _score(self, step):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         likes = step.batch.item_rows[step.batch.event_types == LIKE]
         self._scorers["sequence"].weights.bias[likes] = torch.inf  # type: ignore[attr-defined]
-        return super()._evaluate(step, owned, events)
+        return super()._score(step)
 
 
 LIKE = 4
