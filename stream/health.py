@@ -54,20 +54,29 @@ class Health:
             self._started = False
             self._phase = "stopping"
 
-    def beat(self, positions: Mapping[int, int], lag: Mapping[int, int], silent_seconds: float = 0.0) -> None:
+    def beat(
+        self,
+        positions: Mapping[int, int],
+        lag: Mapping[int, int],
+        silent_seconds: float = 0.0,
+        *,
+        is_full: bool = False,
+    ) -> None:
         """The loop went round.
 
         Args:
             positions: next offset of every partition.
             lag: records that wait in each.
             silent_seconds: how long the brokers have not answered.
+            is_full: this round took as many records as it may. The client gives out what it has fetched partition by
+                partition, so on a backlog the others wait their turn, and that is no stall.
         """
         with self._lock:
             now = self._beat = self._clock()
             self._silent_seconds = silent_seconds
             for partition, position in positions.items():
                 before, since = self._progress.get(partition, (-1, now))
-                moved = position != before or not lag.get(partition, 0)
+                moved = position != before or not lag.get(partition, 0) or is_full
                 self._progress[partition] = (position, now if moved else since)
 
     def live(self) -> Verdict:

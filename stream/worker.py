@@ -132,7 +132,8 @@ class Worker:
         self._checkpointing.after_batch(pipeline)
         lag = self._transport.lag()
         self._observer.lag(lag)
-        self._health.beat(pipeline.positions(), lag, self._transport.silent_seconds())
+        is_full = report is not None and len(report.records) >= self._settings.batching.max_events
+        self._health.beat(pipeline.positions(), lag, self._transport.silent_seconds(), is_full=is_full)
         if self._page:
             self._page.after_round(pipeline, report, lag)
         if stalled := self._health.stalled():

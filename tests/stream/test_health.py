@@ -57,6 +57,21 @@ def test_a_partition_that_moves_or_has_no_lag_is_well() -> None:
     assert health.live().ok
 
 
+def test_a_partition_that_waits_while_full_batches_come_from_others_is_well() -> None:
+    clock = ManualClock()
+    health = Health(60.0, clock)
+    health.started()
+    for position in range(5):  # a backlog, and batches that take long: the client has not come to partition 1 yet
+        health.beat({0: 1024 * position, 1: 7}, {0: 90_000, 1: 90_000}, is_full=True)
+        clock.advance(31.0)
+    assert health.live().ok
+
+    for _ in range(3):
+        health.beat({0: 9_000, 1: 7}, {0: 0, 1: 90_000})
+        clock.advance(31.0)
+    assert "partition 1 stands at offset 7" in health.live().reason
+
+
 def test_brokers_that_are_away_make_it_unready_but_not_dead() -> None:
     clock = ManualClock()
     health = Health(60.0, clock)
