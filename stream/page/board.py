@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from online_models import NO_ROW
 from stream.metrics import MODELS
 from stream.observe import waits_seconds
 from stream.page.rising import Rising
@@ -53,7 +54,8 @@ class Board:
         batch = report.encoded.batch
         self._batches.append((now, len(report.records), waits_seconds(report)))
         self._forget(now)
-        self._rising.learn(batch.item_rows[batch.weights > 0], batch.reset_item_rows)
+        taken = (batch.weights > 0) & (batch.item_rows != NO_ROW)  # an item that is not admitted yet has no count
+        self._rising.learn(batch.item_rows[taken], batch.reset_item_rows)
         self._dead_letters.update(letter.code.value for letter in report.decoded.dead_letters)
         self._num_events += len(report.records)
         self._num_lists += report.num_lists

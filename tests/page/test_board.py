@@ -2,6 +2,9 @@
 
 from itertools import pairwise
 
+import pytest
+
+from stream.page import rising
 from stream.page.board import Board
 from tests.page.worked import NUM_ITEMS, NUM_USERS, Worked
 from tests.stream.events import NOW_MS, event_bytes
@@ -84,3 +87,25 @@ def test_dead_letters_are_counted_by_code_and_the_newest_users_are_different_one
 
     assert shown.dead_letters == {"not_json": 2, "missing_field": 1}
     assert shown.newest_users == ("a", "b")
+
+
+def test_a_batch_of_nothing_but_items_without_a_row_is_shown() -> None:
+    worked = Worked(model={"item_admission_events": 2})
+    worked.log.produce(event_bytes("ana", "x"))
+
+    assert worked.round() is not None
+
+
+def test_an_event_of_an_item_without_a_row_is_none_of_another_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rising, "LEAST_COUNT", 0.0)
+    monkeypatch.setattr(rising, "LEAST_DEVIATIONS", -1e9)
+    worked = Worked(model={"item_admission_events": 2})
+    board = Board(worked.settings, 0.0)
+    for item in "xxyyabcd":
+        worked.log.produce(event_bytes("ana", item))
+
+    report = worked.pipeline.run_once()
+    assert report is not None
+    board.committed(report, 1.0)
+
+    assert [round(rise.num_events) for rise in board._rising.best(5)] == [1, 1]  # x and y, from their second event on
