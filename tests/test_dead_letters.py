@@ -146,3 +146,8 @@ def test_a_time_without_a_zone_is_in_utc() -> None:
     assert since_ms("1970-01-02T01:00+01:00", NOW_MS) == 86_400_000
     with pytest.raises(ConfigError, match="--since yesterday: expected 90s"):
         since_ms("yesterday", NOW_MS)
+
+
+@pytest.mark.parametrize("text", ["5000w", "1960-01-01"])
+def test_a_time_before_1970_is_the_beginning(text: str) -> None:
+    assert since_ms(text, NOW_MS) == 0
