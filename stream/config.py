@@ -29,8 +29,8 @@ HIDDEN = "********"
 _SERVICE_LINK = re.compile(r"MILLSTREAM_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP)(_\w+)?)")
 """Variables that Kubernetes sets in every pod beside a service called millstream."""
 
-_LOGIN = re.compile(r"(://)[^/@]*@")
-"""User and password in a URL, as in `ftp://ana:secret@host/path`."""
+_LOGIN = re.compile(r"(://)[^/]*@")
+"""User and password in a URL, as in `ftp://ana:secret@host/path`; the last @ ends them, as in what opens it."""
 
 
 @dataclass(frozen=True, slots=True)

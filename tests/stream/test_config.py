@@ -163,8 +163,8 @@ def test_the_config_hash_changes_with_what_is_learned_and_only_with_that() -> No
 
 
 def test_a_login_inside_a_url_is_never_shown() -> None:
-    loaded = load_config(environ={"MILLSTREAM_CHECKPOINTS_URL": "ftp://ana:canary@host/checkpoints"})
+    loaded = load_config(environ={"MILLSTREAM_CHECKPOINTS_URL": "ftp://ana:can@ry@host/checkpoints"})
 
     shown = {line.name: line.value for line in loaded.lines()}
     assert shown["checkpoints.url"] == "ftp://********@host/checkpoints"
-    assert loaded.settings.checkpoints.url == "ftp://ana:canary@host/checkpoints"
+    assert loaded.settings.checkpoints.url == "ftp://ana:can@ry@host/checkpoints"
