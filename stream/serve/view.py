@@ -1,6 +1,7 @@
 """The newest list of every user, in memory, as it was published."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -26,8 +27,9 @@ class ListView:
     def __init__(self, max_users: int) -> None:
         self._max_users = max_users
         self._lock = threading.Lock()
-        self._lists: dict[bytes, bytes] = {}
-        self._next: dict[bytes, bytes] | None = None
+        # Not a dict: each look at its first key passes over all that were taken out there before.
+        self._lists = OrderedDict[bytes, bytes]()
+        self._next: OrderedDict[bytes, bytes] | None = None
         self._watchers: dict[bytes, set[Notify]] = {}
         self._decoder = msgspec.json.Decoder(Recommendation)
         self.num_dropped = 0
@@ -47,7 +49,7 @@ class ListView:
 
     def begin(self) -> None:
         """What is applied from now on is read from the beginning, and not shown before `swap`."""
-        self._next = {}
+        self._next = OrderedDict()
 
     def apply(self, records: Iterable[Record]) -> None:
         """Take over records, in order per user. A record without a value erases."""
@@ -94,12 +96,14 @@ class ListView:
 
     def _put(self, key: bytes, value: bytes | None) -> None:
         lists = self._lists if self._next is None else self._next
-        before = lists.pop(
-            key, None
-        )  # taken out and put in again it is the last: the first one is the longest unchanged
-        if value is not None:
-            lists[key] = value
-        dropped = lists.pop(next(iter(lists))) if len(lists) > self._max_users else b""
+        before, dropped = lists.get(key), b""
+        if value is None:
+            lists.pop(key, None)
+        else:
+            lists[key] = value  # never taken out first: who looks meanwhile would find nobody
+            lists.move_to_end(key)  # the first one is the longest unchanged
+        if len(lists) > self._max_users:
+            dropped = lists.popitem(last=False)[1]
         self.num_dropped += bool(dropped)
         if lists is self._lists:
             self.num_bytes += len(value or b"") - len(before or b"") - len(dropped)

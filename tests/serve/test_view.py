@@ -27,6 +27,21 @@ def test_the_newest_list_of_a_user_is_held_as_it_was_published() -> None:
     assert (len(view), view.num_bytes) == (2, len(A2) + len(B1))
 
 
+def test_a_user_whose_list_is_replaced_has_one_at_every_moment() -> None:
+    view, seen = filled(record("ana", A1)), set()
+
+    class Looking(bytes):
+        """A key that looks into the view whenever the view takes it in hand, as another thread may."""
+
+        def __hash__(self) -> int:
+            seen.add(view.get("ana"))
+            return hash(bytes(self))
+
+    view.apply([Record("recommendations", 0, 1, Looking(b"ana"), A2, [], 0)])
+
+    assert seen == {A1, A2}
+
+
 def test_a_record_without_a_value_erases_the_user() -> None:
     view = filled(record("ana", A1), record("ben", B1))
 
