@@ -18,13 +18,13 @@ from millstream.quantile import quantile
 from millstream.worker_port import WorkerPort, ask_worker
 from stream.errors import MillstreamError
 from stream.kafka.standing import PartitionStanding
+from stream.metrics import MODELS
 from stream.printable import printable
 from stream.schema import JournalEntry
 from stream.settings import Settings
 
 __all__ = ["Status", "look"]
 
-MODELS = ("model", "transitions", "popularity")
 MAX_LETTERS = 100_000
 """More are not counted: the answer would take minutes, and is clear by then."""
 FEW_EVALUATED = 1_000

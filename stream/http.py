@@ -79,8 +79,7 @@ class HttpServer:
         self._stop_seconds = stop_seconds
         self._socket = _bind(config, section)
         self.port: int = self._socket.getsockname()[1]
-        asks_for_tokens = isinstance(config, ServeSettings) and config.tokens_file is not None
-        if not is_loopback(config.host) and not asks_for_tokens:
+        if isinstance(config, MetricsSettings) and not is_loopback(config.host):  # the lists' server says what it lacks
             log_event(
                 logging.WARNING,
                 "port_is_open",

@@ -12,20 +12,31 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from stream.health import Health
+from stream.loopback import is_loopback, names_this_machine
 from stream.page.board import Board
 from stream.page.feed import MOST_VIEWERS, LiveFeed
-from stream.page.guard import HEADERS, TokenBucket, is_loopback, names_this_machine
 from stream.page.questions import NoAnswer, Questions
 from stream.page.snapshot import Snapshot, Tick, UserAnswer
 from stream.page.titles import Titles
 from stream.page.users import answer_about
 from stream.pipeline import BatchReport, Clocks, Pipeline
+from stream.rate_limit import RateLimit
 from stream.settings import Settings
 
 __all__ = ["Page"]
 
 Answer = TypeVar("Answer")
 
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""Of everything that the page serves: nothing from elsewhere runs, nothing elsewhere may read or frame it."""
 ASSETS = {
     "/": ("index.html", "text/html"),
     "/page/page.css": ("page.css", "text/css"),
@@ -61,7 +72,7 @@ class Page:
         self._titles = Titles(settings)
         self._feed = LiveFeed(self._tick)
         self._asked: asyncio.Future[Snapshot] | None = None
-        self._lookups = TokenBucket(LOOKUPS_PER_SECOND, LOOKUPS_AT_ONCE, self._clocks.monotonic)
+        self._lookups = RateLimit(LOOKUPS_PER_SECOND, LOOKUPS_AT_ONCE, self._clocks.monotonic)
 
     def routes(self) -> list[Route]:
         """Return the routes of the page and of its data; all answer GET alone."""
@@ -110,7 +121,7 @@ class Page:
             return _refused(403, "users are not shown on a port that others can reach: set metrics.page=full to do so")
         if not 0 < len(user.encode("utf-8", "replace")) <= longest:
             return _refused(400, f"id: expected a user id of 1 to {longest} bytes")
-        if not self._lookups.take():
+        if self._lookups.wait_seconds("everybody") > 0:
             return _refused(429, f"more than {LOOKUPS_PER_SECOND:g} lookups a second: try again in a moment", 1)
         try:
             found = await self._ask(lambda p: answer_about(p, user, self._settings.model.k), LOOKUP_SECONDS)

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.metrics import Metrics
+from stream.rate_limit import RateLimit
 from stream.serve.problems import Problem, answer
-from stream.serve.rate_limit import RateLimit
 from stream.serve.tokens import TokenFile
 
 __all__ = ["Access", "Count"]

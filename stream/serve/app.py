@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream.health import Verdict
 from stream.metrics import CONTENT_TYPE, Metrics
+from stream.rate_limit import RateLimit
 from stream.serve.access import Access, Count
 from stream.serve.event_stream import StreamClients
 from stream.serve.exposition import Exposition
@@ -23,7 +24,6 @@ from stream.serve.openapi import openapi_json
 from stream.serve.page import docs_page
 from stream.serve.posting import Posting
 from stream.serve.problems import Problem, answer
-from stream.serve.rate_limit import RateLimit
 from stream.serve.tokens import TokenFile
 from stream.serve.view import ListView
 from stream.settings import Settings

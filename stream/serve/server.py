@@ -1,6 +1,5 @@
 """The HTTP server: everything put together, from the first connection to a clean end."""
 
-import ipaddress
 import logging
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from stream.errors import BrokerUnreachable, MillstreamError, RefusedToStart
 from stream.http import HttpServer
 from stream.kafka import AcknowledgedProducer, missing_topics
 from stream.logs import log_event
+from stream.loopback import is_loopback
 from stream.metrics import SERVE_METRICS, Metrics
 from stream.serve.app import Parts, create_app
 from stream.serve.event_stream import StreamClients
@@ -108,7 +108,7 @@ class ListServer:
             bootstrap_servers=self._settings.kafka.bootstrap_servers,
             tokens="asked for" if config.tokens_file else "not asked for",
         )
-        if not _is_loopback(config.host) and (config.tokens_file is None or self._certificate is None):
+        if not is_loopback(config.host) and (config.tokens_file is None or self._certificate is None):
             missing = [
                 name
                 for name, value in (
@@ -146,10 +146,3 @@ def _refuse_missing_topics(settings: Settings) -> None:
             f"missing on {settings.kafka.bootstrap_servers}: topic {', '.join(sorted(missing))}. "
             "Create what is missing with 'millstream topics create'"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stream.errors import ConfigError
-from stream.serve.rate_limit import RateLimit
+from stream.rate_limit import RateLimit
 from stream.serve.tokens import TokenFile
 from tests.stream.events import ManualClock
 

@@ -110,13 +110,14 @@ def test_a_port_that_others_reach_is_told_of_in_the_log(capsys: pytest.CaptureFi
     from stream.health import Health
     from stream.http import HttpServer, create_app
     from stream.metrics import Metrics
-    from stream.settings import MetricsSettings
+    from stream.settings import MetricsSettings, ServeSettings
 
     configure_logs(LogSettings())
     app = create_app(Metrics(), Health(60.0, time.monotonic))
 
     for host in ("127.0.0.1", "0.0.0.0"):
         HttpServer(app, MetricsSettings(host=host, port=0))._socket.close()
+    HttpServer(app, ServeSettings(host="0.0.0.0", port=0), section="serve")._socket.close()  # it has words of its own
 
     (line,) = capsys.readouterr().err.splitlines()
     assert "WARNING port_is_open address=0.0.0.0:" in line

@@ -1,9 +1,15 @@
-"""Which hosts a request may name, and how often users are looked up."""
+"""What is this machine's own, and the names under which its ports answer."""
 
 import pytest
 
-from stream.page.guard import TokenBucket, names_this_machine
-from tests.stream.events import ManualClock
+from stream.loopback import is_loopback, names_this_machine
+
+
+def test_only_this_machine_is_loopback() -> None:
+    mine = ("localhost", "localhost.", "a.localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]")
+    others = ("0.0.0.0", "kafka", "10.0.0.1", "::", "localhost.example.org", "notlocalhost", "")
+    assert all(is_loopback(host) for host in mine)
+    assert not any(is_loopback(host) for host in others)
 
 
 @pytest.mark.parametrize(
@@ -24,14 +30,3 @@ def test_a_port_of_this_machine_answers_to_no_other_name(host: str) -> None:
 
 def test_a_port_that_others_reach_answers_to_any_name() -> None:
     assert names_this_machine("millstream.example:9464", "0.0.0.0")
-
-
-def test_a_bucket_lets_a_burst_through_and_then_so_many_a_second() -> None:
-    clock = ManualClock()
-    bucket = TokenBucket(2.0, 3, clock)
-
-    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
-    clock.advance(0.5)
-    assert [bucket.take() for _ in range(2)] == [True, False]
-    clock.advance(1000.0)
-    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
