@@ -95,9 +95,8 @@ async def ask(port: int, num_users: int, num_requests: int) -> dict[str, float]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for number in numbers:
             began = time.perf_counter()
-            writer.write(
-                f"GET /v1/users/user-{number * 7919 % num_users}/recommendations HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-            )
+            path = f"/v1/users/user-{number * 7919 % num_users}/recommendations"
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stream.loopback import names_this_machine
 from stream.metrics import Metrics
 from stream.rate_limit import RateLimit
 from stream.serve.problems import Problem, answer
@@ -62,14 +63,16 @@ class Access:
 
     Args:
         app: what answers.
-        tokens: None: no token is asked for.
+        tokens: None: no token is asked for, and a port of this machine alone answers only to its names.
         limit: how often.
+        bound_host: where this listens.
     """
 
-    def __init__(self, app: ASGIApp, tokens: TokenFile | None, limit: RateLimit) -> None:
+    def __init__(self, app: ASGIApp, tokens: TokenFile | None, limit: RateLimit, bound_host: str) -> None:
         self._app = app
         self._tokens = tokens
         self._limit = limit
+        self._bound_host = bound_host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -81,6 +84,8 @@ class Access:
         await app(scope, receive, send)
 
     def _admit(self, request: Request) -> None:
+        if self._tokens is None and not names_this_machine(request.headers.get("host", ""), self._bound_host):
+            raise Problem("wrong-host", "expected http://localhost as its address, or a token (serve.tokens_file)")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         is_bearer = scheme.lower() == "bearer"
         holder = self._tokens.holder(token.strip()) if self._tokens is not None and is_bearer else None

@@ -67,7 +67,8 @@ def create_app(parts: Parts) -> ASGIApp:
     """Return the application of `millstream serve`."""
     config = parts.settings.serve
     lists = Lists(parts.settings, parts.view, parts.follower, parts.clients)
-    access = [Middleware(Access, parts.tokens, RateLimit(config.requests_per_second, config.request_burst))]
+    limit = RateLimit(config.requests_per_second, config.request_burst)
+    access = [Middleware(Access, parts.tokens, limit, config.host)]
     routes = [
         Route("/v1/events", parts.posting.post, methods=["POST"], middleware=access),
         Route("/v1/users/{id}/recommendations", lists.newest, methods=["GET"], middleware=access),

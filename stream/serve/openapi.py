@@ -195,10 +195,10 @@ def _json(description: str, schema: str) -> dict[str, Any]:
 
 
 def _problems_of_v1() -> dict[str, Any]:
-    answers = _problems("unauthorized", "too-many-requests")
+    answers = _problems("unauthorized", "wrong-host", "too-many-requests")
     retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     challenge = {"WWW-Authenticate": {"description": "Bearer.", "schema": _TEXT}}
-    return {"401": answers["401"] | {"headers": challenge}, "429": answers["429"] | {"headers": retry}}
+    return answers | {"401": answers["401"] | {"headers": challenge}, "429": answers["429"] | {"headers": retry}}
 
 
 def _problems(*kinds: str) -> dict[str, Any]:

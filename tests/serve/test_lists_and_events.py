@@ -336,6 +336,16 @@ def test_a_token_is_needed_where_there_is_a_file_of_them_and_a_changed_file_coun
         assert client.get(path_of("ana"), authorization="Bearer another-secret").status == 200
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example"])
+def test_without_tokens_a_port_of_this_machine_answers_to_no_other_name(client: Client, host: str) -> None:
+    refused = [client.get(path_of("ana"), host=host), client.get(f"{path_of('ana')}/stream", host=host)]
+    refused.append(client.post(EVENT, host=host))
+
+    assert [(answer.status, answer.problem()) for answer in refused] == [(421, "wrong-host")] * 3
+    assert client.get("/readyz", host=host).status == 200
+    assert client.get(path_of("ana"), host=f"localhost:{client.port}").status == 200
+
+
 def test_who_asks_too_often_is_told_when_to_come_again(settings: Settings, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("one\ntwo\n")
