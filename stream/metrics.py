@@ -373,9 +373,10 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format, to somebody who reads them."""
+        was_read = self._was_read  # of who waits now: who begins to wait meanwhile has counted what is not in here
         exposition = generate_latest(self.registry)
         self._read_at_seconds = time.monotonic()
-        self._was_read.set()
+        was_read.set()
         return exposition
 
     def wait_for_reader(self, seconds: float) -> None:
@@ -383,9 +384,9 @@ class Metrics:
 
         A reader is who has read within the last minute.
         """
-        self._was_read.clear()
+        self._was_read = was_read = threading.Event()
         if time.monotonic() - self._read_at_seconds <= READER_SECONDS:
-            self._was_read.wait(seconds)
+            was_read.wait(seconds)
 
     def _child(self, name: str, labels: Mapping[str, str]) -> Counter | Gauge:
         metric = self._metrics[name]

@@ -4,10 +4,13 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from stream.metrics import METRICS, SERVE_METRICS, STAGES, ArrayHistogram, Metrics, MetricSpec
 
@@ -107,12 +110,29 @@ def test_who_ends_waits_for_a_reader_that_was_there_before_and_sees_the_last_cou
     reader = threading.Thread(target=read)
     reader.start()
     metrics.wait_for_reader(60.0)
-    num_seen = len(seen)
     has_ended.set()
     reader.join()
 
-    assert num_seen >= 1
+    assert seen
     assert b'millstream_transactions_total{outcome="fenced"} 1.0' in seen[0]
+
+
+def test_a_reader_who_began_before_the_last_count_ends_no_wait() -> None:
+    metrics = Metrics()
+
+    class Ending(Collector):
+        """The end of the worker, amid a scrape."""
+
+        def collect(self) -> Iterator[Metric]:
+            metrics.wait_for_reader(0.0)
+            return iter(())
+
+    metrics.registry.register(Ending())
+    metrics.wait_for_reader(0.0)
+
+    metrics.exposition()
+
+    assert not metrics._was_read.is_set()
 
 
 def test_without_a_reader_nobody_waits_and_for_a_reader_that_is_gone_not_for_ever() -> None:
