@@ -31,6 +31,7 @@ def live() -> Iterator[tuple[Worked, str]]:
     worked.send(40)
     for user, item in ((EVIL_USER, EVIL_ITEM), (EVIL_USER, "i3"), (LONG_USER, "y" * 250), (LONG_USER, EVIL_ITEM)):
         worked.log.produce(event_bytes(user, item, ts=NOW_MS), key=user.encode())
+    worked.log.produce(event_bytes("odd", "constructor", ts=NOW_MS), key=b"odd")
     with worked.served(seconds_per_round=0.05) as port:
         yield worked, f"http://127.0.0.1:{port}/"
 
@@ -71,6 +72,14 @@ def test_the_page_loads_without_a_complaint_and_shows_every_part(browser: "Brows
         assert "model" in (page.get_attribute("#chart", "aria-label") or "")
         assert page.inner_text("#letters-note") == "None since this worker started."
         assert page.locator("#epochs tr").count() == 6
+
+
+def test_an_item_may_have_the_name_of_something_that_every_object_has(
+    browser: "Browser", live: tuple[Worked, str]
+) -> None:
+    with opened(browser, live[1]) as page:
+        look_up(page, "odd")
+        assert page.inner_text("#history li span >> nth=0") == "constructor"
 
 
 def test_numbers_move_while_events_flow(browser: "Browser", live: tuple[Worked, str]) -> None:

@@ -7,6 +7,7 @@ const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFra
 const percent = (ratio) => `${tenth.format(100 * ratio)} %`;
 const seconds = (value) => (value < 0.9995 ? `${Math.round(1000 * value)} ms` : `${tenth.format(value)} s`);
 const clock = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+const titleOf = (known, item) => (Object.hasOwn(known, item) ? known[item] : item); // an item may be called "constructor"
 const MOST_POINTS = 600;
 const CHIPS_MS = 5000;
 const RETRY_MS = 5000;
@@ -60,7 +61,7 @@ function take(tick) {
   else status("live", "Live");
   if (!tick.snapshot) return;
   newest = tick.snapshot;
-  Object.assign(titles, tick.titles);
+  titles = tick.titles;
   points = points.concat(newest.points).slice(-MOST_POINTS);
   showTiles(newest);
   showLegend(newest);
@@ -164,7 +165,7 @@ function showRising(s) {
   const most = Math.max(...s.rising.map((rise) => rise.lift), 1);
   $("rising").replaceChildren(...s.rising.map((rise) => {
     const line = node("li");
-    const name = node("span", "name", titles[rise.item] ?? rise.item);
+    const name = node("span", "name", titleOf(titles, rise.item));
     name.title = rise.item;
     const meter = node("span", "meter"), fill = node("span");
     fill.style.width = `${(100 * rise.lift) / most}%`;
@@ -241,7 +242,7 @@ async function lookUp(user) {
 
 function showUser(answer) {
   if (!answer.is_known) return `Nothing is known of user ${answer.user}: no event of his was learned, or it was long ago.`;
-  const title = (item) => answer.titles[item] ?? item;
+  const title = (item) => titleOf(answer.titles, item);
   $("history").replaceChildren(...answer.history.map((event) => {
     const line = node("li");
     const day = new Date(event.time_ms).toISOString();
