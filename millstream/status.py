@@ -27,8 +27,8 @@ __all__ = ["Status", "look"]
 
 MAX_LETTERS = 100_000
 """More are not counted: the answer would take minutes, and is clear by then."""
-FEW_EVALUATED = 1_000
-"""Below this the quality of a model says little."""
+FEW_EVALUATED = 5_000
+"""Below this, the window of quality by default, a model has not warmed up."""
 MAX_CHECKPOINT_INTERVALS = 3
 
 
@@ -187,13 +187,19 @@ def _judge_progress(status: Status, settings: Settings) -> None:
     interval_seconds = settings.checkpoints.interval_seconds
     if settings.checkpoints.url and status.entry is not None and not _has_finding(status, "checkpoint"):
         made = status.checkpoint
-        made_ms = status.now_ms if made is None else made["created_at_ms"]
+        made_ms = _started_ms(status) if made is None else made["created_at_ms"]
         age_seconds = (status.now_ms - made_ms) / 1000
         is_behind = made is None or made["epoch"] < status.entry.epoch
-        if made is None or (is_behind and age_seconds > MAX_CHECKPOINT_INTERVALS * interval_seconds):
+        if is_behind and age_seconds > MAX_CHECKPOINT_INTERVALS * interval_seconds:
             what = "there is none" if made is None else f"the newest is {duration(age_seconds)} old"
             fix = "look for checkpoint_failed in the worker's log; a restart re-learns what came after the newest one"
             status.findings.append(warning("checkpoint", what, fix))
+
+
+def _started_ms(status: Status) -> float:
+    """Return when the worker began, at which it cannot have a checkpoint yet; 0 where that is not known."""
+    metrics = status.worker.metrics
+    return 0.0 if metrics is None else metrics.value("process_start_time_seconds") * 1000
 
 
 def _has_finding(status: Status, about: str) -> bool:

@@ -1,0 +1,56 @@
+"""What `millstream status` makes of what it was told, without anybody to ask."""
+
+import pytest
+
+from millstream.demo.scrape import Scrape
+from millstream.status import MAX_CHECKPOINT_INTERVALS, Status, _judge_progress
+from millstream.worker_port import WorkerPort
+from stream.schema import JournalEntry
+from stream.settings import Settings
+
+NOW_MS = 1_000_000_000
+PATIENCE_SECONDS = MAX_CHECKPOINT_INTERVALS * Settings().checkpoints.interval_seconds
+
+
+def entry() -> JournalEntry:
+    return JournalEntry(
+        epoch=3,
+        app="millstream-0",
+        topic="events",
+        partitions={},
+        positions={},
+        counts={},
+        decoded_at_ms=NOW_MS,
+        generated_at_ms=NOW_MS,
+        config_hash="",
+        origin=0,
+        settings_since=1,
+        records_hash="",
+        applied_hash="",
+        lists_hash="",
+        chain="",
+        excluded={},
+        checkpoint=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "is_blamed"), [(1.0, False), (PATIENCE_SECONDS - 1, False), (PATIENCE_SECONDS + 1, True)]
+)
+def test_a_worker_that_has_just_begun_is_not_blamed_for_having_no_checkpoint(
+    age_seconds: float, is_blamed: bool
+) -> None:
+    metrics = Scrape(f"process_start_time_seconds {NOW_MS / 1000 - age_seconds}\n")
+    status = Status(now_ms=NOW_MS, worker=WorkerPort(url="", metrics=metrics), entry=entry())
+
+    _judge_progress(status, Settings())
+
+    assert [found.about for found in status.findings] == ["checkpoint"] * is_blamed
+
+
+def test_where_nobody_says_when_it_began_a_missing_checkpoint_is_told_of() -> None:
+    status = Status(now_ms=NOW_MS, worker=WorkerPort(url=""), entry=entry())
+
+    _judge_progress(status, Settings())
+
+    assert [found.about for found in status.findings] == ["checkpoint"]
