@@ -111,7 +111,7 @@ class ReplayTransactions:
         told: MillstreamError = explain(error, self._kafka)
         if isinstance(told, FencedError):
             return FencedError("another 'millstream dlq replay' for this worker has taken over; this one stops")
-        return TransactionInDoubt(f"a transaction failed and is rolled back ({told}): run the same command again")
+        return TransactionInDoubt(f"a transaction is there wholly or not at all ({told}): run the same command again")
 
     def close(self) -> None:
         """Disconnect; an open transaction is rolled back."""
