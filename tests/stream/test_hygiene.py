@@ -9,7 +9,7 @@ import pytest
 from online_models import NO_ROW, digest
 from stream.decode import Decoded
 from stream.encode import Encoder
-from stream.metrics import Metrics
+from stream.memory import MemoryLog
 from stream.observe import Observer
 from stream.records import Record
 from stream.schema import Event
@@ -17,6 +17,7 @@ from stream.settings import Settings
 from stream.state import WorkerState
 from tests.stream.events import NOW_MS, event_bytes, record, small_settings
 from tests.stream.lives import Lives, fast_settings
+from tests.stream.test_observe import observed, value
 
 HOUR_MS = 3_600_000
 
@@ -116,18 +117,24 @@ def test_impressions_and_dislikes_do_not_admit_an_item() -> None:
 
 
 def test_what_left_and_why_and_what_waits_is_counted() -> None:
-    state, metrics = state_of(item_ttl_seconds=3600, item_admission_events=2), Metrics()
-    observer = Observer(metrics, state, "transitions")
-    learn(state, batch(["a", "b"] * 60, NOW_MS))
-    learn(state, batch(["c", "b"] * 100, NOW_MS + 2 * HOUR_MS))
-    learn(state, batch(["once"], NOW_MS + 2 * HOUR_MS))
-    observer.refresh(state)
+    log, newest_ms = MemoryLog(), NOW_MS - HOUR_MS
+    for items, time_ms in (
+        (["a", "b"] * 60, newest_ms - 2 * HOUR_MS),
+        (["c", "b"] * 100, newest_ms),
+        (["d"], newest_ms),
+    ):
+        for item in items:
+            log.produce(event_bytes("ana", item, "click", ts=time_ms))
+    model = {"item_ttl_seconds": 3600, "item_floor": 0, "item_admission_events": 2, "scorer": "transitions"}
+    metrics, pipeline, _ = observed(log, model=model)
+    Observer(metrics, pipeline.state, "transitions").refresh(pipeline.state)
 
-    registry = metrics.registry
-    assert registry.get_sample_value("millstream_item_candidates") == 1
-    assert registry.get_sample_value("millstream_event_time_seconds") == (NOW_MS + 2 * HOUR_MS) / 1000
-    labels = {"table": "items", "reason": "expired"}
-    assert registry.get_sample_value("millstream_evictions_total", labels) == 0  # counted batch by batch
+    def count(reason: str) -> float:
+        return value(metrics, "millstream_evictions_total", table="items", reason=reason)
+
+    assert (count("expired"), count("full")) == (1, 0)  # a, of which nothing was seen for two hours
+    assert value(metrics, "millstream_item_candidates") == 1
+    assert value(metrics, "millstream_event_time_seconds") == newest_ms / 1000
 
 
 HYGIENE = {"item_ttl_seconds": 0.05, "user_ttl_seconds": 0.05, "item_admission_events": 2, "item_floor": 2}
