@@ -143,7 +143,7 @@ def _look_at_metrics(status: Status) -> None:
     half, most = quantile(0.5, buckets), quantile(0.99, buckets)
     if half is not None and most is not None:
         status.freshness = {"p50": half, "p99": most, "events": metrics.value(f"{name}_count")}
-    num_evaluated = metrics.value("millstream_evaluated_events_total")
+    num_evaluated = metrics.value("millstream_evaluated_events_total", model="model")
     if not num_evaluated:
         return
     status.quality = {

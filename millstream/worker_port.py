@@ -5,11 +5,11 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from millstream.demo.scrape import Scrape
+from millstream.scrape import Scrape
 from stream.printable import printable
 from stream.settings import MetricsSettings
 
-__all__ = ["WorkerPort", "ask_worker", "url_of"]
+__all__ = ["WorkerPort", "ask_worker", "is_ready", "scrape", "url_of"]
 
 TIMEOUT_SECONDS = 5.0
 MAX_LINE_CHARS = 300
@@ -49,6 +49,22 @@ def ask_worker(url: str) -> WorkerPort:
     if metrics is None or not any(metrics.labels("millstream_build_info")):
         return WorkerPort(url, problem="something answers there that is no Millstream worker")
     return WorkerPort(url, "", live_status == 200, _line(live), ready_status == 200, _line(ready), metrics)
+
+
+def scrape(url: str) -> Scrape | None:
+    """Return the metrics of the worker at `url`, or None when it does not answer."""
+    try:
+        return Scrape(_get(f"{url}/metrics")[1])
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def is_ready(url: str) -> bool:
+    """Return whether the worker at `url` answers that it is ready."""
+    try:
+        return _get(f"{url}/readyz")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _line(text: str) -> str:

@@ -15,11 +15,11 @@ from rich.live import Live
 
 from millstream.commands.produce import parse_rate
 from millstream.demo.report import make_report
-from millstream.demo.scrape import Scrape
 from millstream.demo.session import DemoSession
 from millstream.demo.traffic import ListWatcher, Replay
 from millstream.demo.view import DemoView
 from millstream.options import ConfigOption, DeviceOption, SetOption, settings_from
+from millstream.scrape import Scrape
 from producers import Pacer, dataset
 from producers.files import expecting
 from stream.errors import ConfigError
@@ -61,8 +61,8 @@ def demo(
     with DemoSession(settings, config, overrides) as session:
         session.start(lambda step: console.print(f"[dim]{step}…[/]"))
         console.print(
-            f"the page: http://127.0.0.1:{session.port}/\n"
-            f"[dim]broker {session.settings.kafka.bootstrap_servers}, metrics http://127.0.0.1:{session.port}/metrics; "
+            f"the page: {session.url}/\n"
+            f"[dim]broker {session.settings.kafka.bootstrap_servers}, metrics {session.url}/metrics; "
             "Ctrl-C ends[/]"
         )
         start = time.monotonic()

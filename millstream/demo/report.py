@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from millstream.demo.scrape import Scrape
 from millstream.demo.traffic import ListWatcher, Replay
+from millstream.scrape import Scrape
 from stream.metrics import MODELS, STAGES
 
 __all__ = ["make_report"]

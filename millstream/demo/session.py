@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from millstream.demo.scrape import Scrape, is_ready, scrape
 from millstream.demo.traffic import ListWatcher, Replay
 from millstream.embedded_broker import HOST, EmbeddedBroker, free_port
 from millstream.guard import GuardedProcess
+from millstream.scrape import Scrape
+from millstream.worker_port import is_ready, scrape
 from producers import Dataset, Pacer
 from producers.titles import send_titles
 from stream.errors import MillstreamError
@@ -47,6 +48,11 @@ class DemoSession:
         self.settings = settings
         self.newest_scrape: Scrape | None = None
 
+    @property
+    def url(self) -> str:
+        """Where the worker's port is asked."""
+        return f"http://{HOST}:{self.port}"
+
     def start(self, say: Callable[[str], None]) -> None:
         """Start broker, topics and worker; `say` is told each step.
 
@@ -63,7 +69,7 @@ class DemoSession:
         self.port = free_port()
         self._start_worker()
         deadline = time.monotonic() + READY_DEADLINE_SECONDS
-        while not is_ready(self.port):
+        while not is_ready(self.url):
             self._check_worker()
             if time.monotonic() > deadline:
                 raise MillstreamError(f"the worker was not ready in {READY_DEADLINE_SECONDS:g} s: {self._last_words()}")
@@ -102,7 +108,7 @@ class DemoSession:
                 if part.error is not None:
                     raise part.error
             self._check_worker()
-            self.newest_scrape = scrape(self.port) or self.newest_scrape
+            self.newest_scrape = scrape(self.url) or self.newest_scrape
             if self.newest_scrape is not None:
                 on_tick(replay, watcher, self.newest_scrape)
             if done():
@@ -141,7 +147,7 @@ class DemoSession:
     def _end_worker(self) -> None:
         # Gauges are refreshed a few times a second: the last word is the one after the last batch.
         time.sleep(1.0)
-        self.newest_scrape = scrape(self.port) or self.newest_scrape
+        self.newest_scrape = scrape(self.url) or self.newest_scrape
         assert self._worker is not None
         self._worker.signal(signal.SIGTERM)
         status = self._worker.wait(30)

@@ -9,8 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from millstream.demo.scrape import Scrape
 from millstream.demo.traffic import ListWatcher, Replay
+from millstream.scrape import Scrape
 from stream.metrics import MODELS
 from stream.schema import Recommendation
 

@@ -1,14 +1,10 @@
-"""Reading the worker's own metrics, as Prometheus would."""
+"""The worker's own metrics, read as Prometheus would."""
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["Scrape", "is_ready", "scrape"]
-
-TIMEOUT_SECONDS = 5.0
+__all__ = ["Scrape"]
 
 
 class Scrape:
@@ -31,21 +27,3 @@ class Scrape:
     def labels(self, name: str) -> Iterator[dict[str, str]]:
         """Yield the labels of every sample of this name."""
         return (labels for labels, _ in self._samples.get(name, ()))
-
-
-def scrape(port: int) -> Scrape | None:
-    """Return the worker's metrics, or None when it does not answer."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_SECONDS) as answer:
-            return Scrape(answer.read().decode("utf-8"))
-    except (OSError, urllib.error.URLError):
-        return None
-
-
-def is_ready(port: int) -> bool:
-    """Return True when /readyz answers 200."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=TIMEOUT_SECONDS) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
