@@ -257,7 +257,8 @@ function showUser(answer) {
     return entry;
   }));
   $("places").replaceChildren(...answer.places.map((place) => showPlace(place, title)));
-  return `User ${answer.user}: ${answer.history.length} events remembered, list of epoch ${number.format(answer.epoch)}.`;
+  const events = answer.history.length === 1 ? "1 event" : `${answer.history.length} events`;
+  return `User ${answer.user}: ${events} remembered, list of epoch ${number.format(answer.epoch)}.`;
 }
 
 function showPlace(place, title) {
