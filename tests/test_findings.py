@@ -15,9 +15,7 @@ from millstream.doctor.software import _packages
 from millstream.duration import duration
 from millstream.findings import Finding, Level, conclude, error, lines_of, ok, warning
 from millstream.quantile import quantile
-from millstream.scrape import Scrape
-from millstream.status import Status, _look_at_metrics
-from millstream.worker_port import WorkerPort, ask_worker, is_ready, scrape, url_of
+from millstream.worker_port import ask_worker, is_ready, scrape, url_of
 from stream.config import load_config
 from stream.errors import Unhealthy
 from stream.health import Health
@@ -243,18 +241,6 @@ def test_a_worker_says_whether_it_is_alive_and_ready(worker_port: tuple[HttpServ
 
     assert (starting.problem, starting.is_alive, starting.is_ready, starting.ready) == ("", True, False, "starting")
     assert (running.is_alive, running.is_ready) == (True, True)
-
-
-@pytest.mark.parametrize(("num_evaluated", "is_said"), [(999, False), (1_000, True)])
-def test_a_model_is_called_worse_than_a_baseline_from_a_thousand_events_on(num_evaluated: int, is_said: bool) -> None:
-    ratios = {"model": 0.1, "transitions": 0.2, "popularity": 0.05}
-    lines = [f'millstream_evaluated_events_total{{model="{model}"}} {num_evaluated}' for model in ratios]
-    lines += [f'millstream_ndcg_ratio{{model="{name}",window="sliding"}} {ratio}' for name, ratio in ratios.items()]
-    status = Status(NOW_MS, WorkerPort("http://worker:9464", metrics=Scrape("\n".join(lines) + "\n")))
-
-    _look_at_metrics(status)
-
-    assert [found.about for found in status.findings] == ["quality"] * is_said
 
 
 def test_a_proxy_for_the_web_is_not_asked_for_a_port_of_this_machine(

@@ -2,8 +2,14 @@
 
 import pytest
 
-from millstream.demo.scrape import Scrape
-from millstream.status import MAX_CHECKPOINT_INTERVALS, Status, _judge_progress
+from millstream.scrape import Scrape
+from millstream.status import (
+    FEW_EVALUATED,
+    MAX_CHECKPOINT_INTERVALS,
+    Status,
+    _judge_progress,
+    _look_at_metrics,
+)
 from millstream.worker_port import WorkerPort
 from stream.schema import JournalEntry
 from stream.settings import Settings
@@ -54,3 +60,17 @@ def test_where_nobody_says_when_it_began_a_missing_checkpoint_is_told_of() -> No
     _judge_progress(status, Settings())
 
     assert [found.about for found in status.findings] == ["checkpoint"]
+
+
+@pytest.mark.parametrize(("num_evaluated", "is_said"), [(FEW_EVALUATED - 1, False), (FEW_EVALUATED, True)])
+def test_each_event_counts_once_before_a_model_is_called_worse_than_a_baseline(
+    num_evaluated: int, is_said: bool
+) -> None:
+    ratios = {"model": 0.1, "transitions": 0.2, "popularity": 0.05}
+    lines = [f'millstream_evaluated_events_total{{model="{model}"}} {num_evaluated}' for model in ratios]
+    lines += [f'millstream_ndcg_ratio{{model="{name}",window="sliding"}} {ratio}' for name, ratio in ratios.items()]
+    status = Status(NOW_MS, WorkerPort("http://worker:9464", metrics=Scrape("\n".join(lines) + "\n")))
+
+    _look_at_metrics(status)
+
+    assert [found.about for found in status.findings] == ["quality"] * is_said
