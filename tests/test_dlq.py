@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaProducer, errors
 from typer.testing import CliRunner, Result
 
 from millstream import letters
 from millstream.letters import Choice, Letters, Survey, send_again
 from millstream.main import app
 from stream.decode import DeadCode, DeadLetter
-from stream.errors import FencedError, TransactionInDoubt
+from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
 from stream.kafka import ensure_topics
 from stream.kafka.replay import ReplayTransactions
 from stream.publish import Publisher
@@ -199,14 +199,14 @@ def test_the_whole_of_a_cut_letter_is_taken_from_the_log(desk: Desk) -> None:
     assert [event.value for event in desk.events()] == [whole, whole]
 
 
-def fail_at(transactions: ReplayTransactions, method: str, call: int) -> None:
+def fail_at(transactions: ReplayTransactions, method: str, call: int, error: Exception | None = None) -> None:
     """Let one call of the producer fail, and everything before it pass."""
     real: Callable[..., Any] = getattr(transactions._producer, method)
     calls = iter(range(1, 1_000))
 
     def sabotaged(*arguments: Any, **options: Any) -> Any:
         if next(calls) == call:
-            raise OSError("the cable")
+            raise error or OSError("the cable")
         return real(*arguments, **options)
 
     setattr(transactions._producer, method, sabotaged)
@@ -232,6 +232,18 @@ def test_a_replay_that_is_interrupted_sends_the_rest_the_next_time(
     assert [event.value for event in desk.events()] == values[:2]
     assert "sent 3 events" in desk.run("replay", "--all", "--yes").output
     assert [event.value for event in desk.events()] == values
+
+
+def test_what_the_brokers_never_take_is_not_said_to_go_better_the_next_time(desk: Desk) -> None:
+    desk.write(DeadCode.FUTURE_TIME, event_bytes("ana", "film-1"))
+    with ReplayTransactions(desk.settings) as transactions:
+        fail_at(transactions, "flush", 1, errors.MessageSizeTooLargeError())
+        survey = Survey.of(Letters(desk.settings, Choice()), even_unreadable=False)
+
+        with pytest.raises(RefusedToStart, match=r"raise the topic's max\.message\.bytes"):
+            send_again(Letters(desk.settings, Choice()), survey, transactions, lambda _: None)
+
+    assert desk.events() == []
 
 
 def test_a_replay_ends_the_one_that_ran_before_it(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from kafka import KafkaProducer, errors
 
-from stream.errors import FencedError, MillstreamError, TransactionInDoubt
+from stream.errors import FencedError, MillstreamError, RefusedToStart, TransactionInDoubt
 from stream.kafka.client import client_options, compression, connecting, explain
 from stream.kafka.deadline import DeadlineThread
 from stream.records import OutRecord
@@ -62,7 +62,8 @@ class ReplayTransactions:
 
         Raises:
             FencedError: another replay took over; nothing was written.
-            TransactionInDoubt: something failed or took too long. In both cases this object is finished.
+            RefusedToStart: the brokers do not take it; nothing was written.
+            TransactionInDoubt: something failed or took too long. In all cases this object is finished.
         """
         assert not self._is_broken, "a producer is not used again after an error"
         try:
@@ -111,6 +112,8 @@ class ReplayTransactions:
         told: MillstreamError = explain(error, self._kafka)
         if isinstance(told, FencedError):
             return FencedError("another 'millstream dlq replay' for this worker has taken over; this one stops")
+        if isinstance(told, RefusedToStart):  # the same again would end the same way
+            return told
         return TransactionInDoubt(f"a transaction is there wholly or not at all ({told}): run the same command again")
 
     def close(self) -> None:
