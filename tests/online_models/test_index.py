@@ -1,5 +1,7 @@
 """Ids and rows: one to one, bounded, and never taken from an id of the same batch."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -276,6 +278,27 @@ def test_of_a_large_index_ids_leave_in_blocks_whether_evicted_or_expired() -> No
     assert len(index.rows_for(["one more"], now_ms=3)[1]) == 100
     index.rows_for([str(number) for number in range(200, 6_310)], now_ms=5)
     assert len(index.expire(5)) == 191  # of which 98 were due at the least
+
+
+class Counted(np.ndarray):
+    """Times that know how often one of them was looked at."""
+
+    num_looks = 0
+
+    def __getitem__(self, row: Any) -> Any:
+        Counted.num_looks += 1
+        return super().__getitem__(row)
+
+
+def test_until_a_block_is_due_a_batch_costs_one_look_and_not_one_for_each_id_that_is_due() -> None:
+    index = IdIndex(6_400)
+    index.rows_for([str(number) for number in range(99)], now_ms=1)
+    index.rows_for([str(number) for number in range(99, 6_400)], now_ms=2)
+    index._seen_ms = index._seen_ms.view(Counted)
+
+    assert len(index.expire(2)) == 0  # 99 are due, and a block has 100
+    assert Counted.num_looks == 1
+    assert len(index.expire(3)) == 1_600
 
 
 def test_no_id_of_the_batch_leaves_with_a_block() -> None:
