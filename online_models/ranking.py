@@ -56,7 +56,9 @@ class StepReport:
     top_rows: dict[str, Int64]
     """See ``Evaluated``."""
     evaluate_seconds: float
+    """Until every event was evaluated; on the CPU learning has begun meanwhile."""
     learn_seconds: float
+    """From then until all was learned."""
 
 
 def mid_ranks(scores: Tensor, targets: Tensor) -> Tensor:
