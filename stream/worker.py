@@ -16,7 +16,7 @@ from stream.logs import log_event
 from stream.metrics import Metrics
 from stream.observe import Observer
 from stream.page import Page
-from stream.pipeline import Clocks, Pipeline
+from stream.pipeline import BatchReport, Clocks, Pipeline
 from stream.recovery import Beginning, Recovery
 from stream.settings import Settings
 from stream.state import WorkerState
@@ -134,10 +134,21 @@ class Worker:
         self._observer.lag(lag)
         is_full = report is not None and len(report.records) >= self._settings.batching.max_events
         self._health.beat(pipeline.positions(), lag, self._transport.silent_seconds(), is_full=is_full)
-        if self._page:
-            self._page.after_round(pipeline, report, lag)
+        self._show(report, lag)
         if stalled := self._health.stalled():
             raise Stalled(f"{stalled}, while the brokers answer: start the worker again, it goes on at the last commit")
+
+    def _show(self, report: BatchReport | None, lag: dict[int, int]) -> None:
+        """Tell the page of this round. It is for looking at: a mistake in it must not end the stream."""
+        if self._page is None:
+            return
+        try:
+            self._page.after_round(self._pipeline, report, lag)
+        except Exception:
+            log_event(logging.ERROR, "page_failed", hint="the stream goes on, the page stands still until a restart")
+            logging.getLogger("millstream").debug("page_failed", exc_info=True)
+            self._page.close()
+            self._page = None
 
     def _announce(self) -> None:
         settings, pipeline, recovered = self._settings, self._pipeline, self._pipeline.recovered
