@@ -25,6 +25,7 @@ class Adam:
         self.learning_rate = learning_rate
         self.epsilon = epsilon  # gradients far below it hardly move anything
         self.num_steps = 0
+        self.share = 1.0  # of the learning rate, in the step that has begun
         self.means: dict[str, Tensor] = {}
         self.squares: dict[str, Tensor] = {}
 
@@ -41,9 +42,10 @@ class Adam:
         self.means[name][rows] = 0.0
         self.squares[name][rows] = 0.0
 
-    def begin(self) -> None:
-        """Count one step; all tables updated until the next call belong to it."""
+    def begin(self, share: float = 1.0) -> None:
+        """Count one step, of this share of the learning rate; all tables updated until the next call belong to it."""
         self.num_steps += 1
+        self.share = share
 
     def update(self, name: str, table: Tensor, gradient: Tensor, rows: Tensor | None = None) -> None:
         """Move the first ``len(gradient)`` rows of ``table`` in place, or those at ``rows``."""
@@ -83,7 +85,7 @@ class Adam:
         mean.lerp_(gradient, 1.0 - _BETA1)
         square.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)
         correction = (1.0 - _BETA2**self.num_steps) ** 0.5
-        step = self.learning_rate * correction / (1.0 - _BETA1**self.num_steps)
+        step = self.share * self.learning_rate * correction / (1.0 - _BETA1**self.num_steps)
         table.addcdiv_(mean, square.sqrt().add_(self.epsilon), value=-step)
 
 

@@ -80,6 +80,7 @@ class SequenceScorer:
     def __init__(self, config: LearnerConfig, device: torch.device) -> None:
         self.config = config.sequence
         self.seed = config.seed
+        self.full_step_events = config.sub_step_events
         self.device = device
         self.num_learned = 0  # sub-steps: the next one's draws are those of this number
         self.weights = SequenceWeights(self.config, self.seed, device)
@@ -137,7 +138,7 @@ class SequenceScorer:
         is_finite = True
         for again in range(num_steps(step.batch.effort, self.num_learned)):
             forward = self._forward(step, len(known), Salt.SEQUENCE_AGAIN if again else Salt.SEQUENCE)
-            is_finite &= self._descend(forward, known)
+            is_finite &= self._descend(forward, known, len(step.batch))
         self._advance(step, reading.hidden)
         self.num_learned += 1
         return is_finite
@@ -277,10 +278,13 @@ class SequenceScorer:
         uniform = forward.uniform_ratio / forward.num_items
         return (uniform + (1.0 - forward.uniform_ratio) * counts / counts.sum().clamp(min=1.0)).to(torch.float32)
 
-    def _descend(self, forward: _Forward, known: Tensor) -> bool:
+    def _descend(self, forward: _Forward, known: Tensor, num_events: int) -> bool:
         is_known = known if forward.rows is None else known[forward.rows]
         loss = self._loss(forward, known)
-        return self.weights.descend(loss, forward.items, forward.bias, forward.rows, is_known)
+        # The fewer events a step is of, the more of its direction is chance: the square root rule of Malladi et al.,
+        # NeurIPS 2022, arXiv:2205.10287.
+        share = min(1.0, num_events / self.full_step_events) ** 0.5
+        return self.weights.descend(loss, forward.items, forward.bias, forward.rows, is_known, share)
 
     def _advance(self, step: SubStep, hidden: Tensor) -> None:
         """Keep each moved user's state before his now newest event, and log the events for replay."""

@@ -65,7 +65,9 @@ class SequenceWeights:
         self.adam.reset("items", rows)
         self.adam.reset("bias", rows)
 
-    def descend(self, loss: Tensor, items: Tensor, bias: Tensor, rows: Tensor | None, is_known: Tensor) -> bool:
+    def descend(
+        self, loss: Tensor, items: Tensor, bias: Tensor, rows: Tensor | None, is_known: Tensor, share: float
+    ) -> bool:
         """Take one step of Adam down the slope of ``loss``; return False if that was not finite and left out.
 
         Args:
@@ -73,13 +75,14 @@ class SequenceWeights:
             bias: ``[m]`` that of their biases.
             rows: ``[m]`` int64 which items these are; None: the first m.
             is_known: ``[m]`` bool; the mean of an item begins with the step that knows it.
+            share: of the learning rate.
         """
         leaves = {"items": items, "bias": bias, **dict(self.network.named_parameters())}
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
         factor = clip_factor(list(found), self.config.clip_norm)
         if not bool(torch.isfinite(factor) & torch.isfinite(loss)):
             return False
-        self.adam.begin()
+        self.adam.begin(share)
         for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
             is_table = name in ("items", "bias")
             table = getattr(self, name) if is_table else leaf.detach()

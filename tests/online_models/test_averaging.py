@@ -95,3 +95,17 @@ def test_the_reranker_orders_by_its_means() -> None:
 
     reranker.means["last"].copy_(torch.linspace(-1e6, 1e6, len(reranker.means["last"]))[:, None])
     assert not np.array_equal(learner.rank(users, 5).item_rows, before)
+
+
+def test_a_step_of_few_events_is_shorter_by_the_square_root_of_their_share() -> None:
+    moved = {}
+    for num_events in (4, 16):
+        learner = OnlineLearner(small_config(sub_step_events=16, sequence=SequenceConfig(width=8, state_width=8)))
+        weights = sequence_of(learner).weights
+        before = weights.network.norm.weight.detach().clone()
+        run(learner, cycle(num_events), num_events)
+        run(learner, cycle(num_events), num_events)  # the first step knows of no item but those it learns
+        moved[num_events] = (weights.network.norm.weight.detach() - before).abs().max().item()
+
+    # The first steps of Adam are as long as its learning rate, whatever the gradient.
+    assert abs(moved[4] / moved[16] - 0.5) < 0.05
