@@ -29,12 +29,13 @@ LIST = list_bytes("ana", 7, "x", "y", "z")
 
 @pytest.fixture(scope="module")
 def settings(broker: Any) -> Settings:
-    return settings_on(broker.bootstrap_servers, max_body_bytes=2_000)
+    settings = settings_on(broker.bootstrap_servers, max_body_bytes=2_000)
+    publish(settings, ("ana", LIST))
+    return settings
 
 
 @pytest.fixture(scope="module")
 def client(settings: Settings) -> Iterator[Client]:
-    publish(settings, ("ana", LIST))
     with serving(settings) as client:
         yield client
 
