@@ -22,6 +22,19 @@ LONG_USER = "x" * 250
 @pytest.fixture(scope="module")
 def live() -> Iterator[tuple[Worked, str]]:
     """A worker that goes round in this process, with users of all kinds, and the address of its page."""
+    with at_work() as live:
+        yield live
+
+
+@pytest.fixture
+def untouched() -> Iterator[tuple[Worked, str]]:
+    """The same, to which no other test has sent anything."""
+    with at_work() as live:
+        yield live
+
+
+@contextmanager
+def at_work() -> Iterator[tuple[Worked, str]]:
     worked = Worked(metrics={"port": 0}, evidence={"owned": ()}, topics={"items": "page-browser-items"})
     worked.page._titles._run = lambda: None  # type: ignore[method-assign]  # no broker here: titles are given
     worked.page._titles.take(
@@ -62,8 +75,10 @@ def look_up(page: "Page", user: str) -> None:
     page.wait_for_function("user => document.getElementById('answer').textContent.includes(user)", arg=user)
 
 
-def test_the_page_loads_without_a_complaint_and_shows_every_part(browser: "Browser", live: tuple[Worked, str]) -> None:
-    with opened(browser, live[1]) as page:
+def test_the_page_loads_without_a_complaint_and_shows_every_part(
+    browser: "Browser", untouched: tuple[Worked, str]
+) -> None:
+    with opened(browser, untouched[1]) as page:
         assert page.title() == "Millstream, live"
         assert page.inner_text("#freshness") == "750 ms"
         assert page.inner_text("#lag") == "7"
