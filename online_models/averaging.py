@@ -7,7 +7,7 @@ steps, as in Tarvainen and Valpola, NeurIPS 2017, arXiv:1703.01780.
 import torch
 from torch import Tensor
 
-__all__ = ["follow_rows", "newest_shares"]
+__all__ = ["follow_rows", "newest_share", "newest_shares"]
 
 _SHARE_OF_LIFE = 0.1
 """A mean is over this share of the steps so far: what has just begun to learn is not held back by how it began."""
@@ -24,6 +24,11 @@ def newest_shares(num_steps: Tensor, longest: float) -> Tensor:
         float32 of that shape, in (0, 1].
     """
     return (num_steps * _SHARE_OF_LIFE).clamp(min=1.0, max=longest).reciprocal()
+
+
+def newest_share(num_steps: int, longest: float) -> float:
+    """Return the share of ``newest_shares`` for one number of steps."""
+    return newest_shares(torch.tensor(float(num_steps)), longest).item()
 
 
 def follow_rows(means: Tensor, table: Tensor, shares: Tensor, rows: Tensor | None) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from online_models.averaging import newest_shares
+from online_models.averaging import newest_share
 from online_models.batch import NO_ROW
 from online_models.config import RerankerConfig
 from online_models.fusion import Mixture
@@ -154,7 +154,7 @@ class Reranker:
         self.adam.begin()
         for (name, table), gradient in zip(self.weights.items(), found, strict=True):
             self.adam.update(name, table, gradient * factor)
-        share = newest_shares(torch.tensor(float(self.adam.num_steps)), self.config.mean_steps).item()
+        share = newest_share(self.adam.num_steps, self.config.mean_steps)
         for name, mean in self.means.items():
             mean.lerp_(self.weights[name], share)
         return True

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from online_models.averaging import follow_rows, newest_shares
+from online_models.averaging import follow_rows, newest_share, newest_shares
 from online_models.config import SequenceConfig
 from online_models.optimizers import Adam, clip_factor
 from online_models.parts import Parts, Table, are_finite, copies
@@ -122,7 +122,7 @@ class SequenceWeights:
         shares = newest_shares(self.num_steps[places], self.config.mean_steps)
         follow_rows(self.mean_items, self.items, shares, rows)
         follow_rows(self.mean_bias, self.bias, shares, rows)
-        share = newest_shares(torch.tensor(float(self.adam.num_steps)), self.config.mean_steps).item()
+        share = newest_share(self.adam.num_steps, self.config.mean_steps)
         with torch.no_grad():
             for mean, parameter in zip(self.mean_network.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(parameter, share)

@@ -26,7 +26,7 @@ from stream.kafka.standing import PartitionStanding
 from stream.metrics import Metrics
 from stream.schema import JournalEntry
 from stream.settings import MetricsSettings, Settings
-from tests.stream.events import NOW_MS, small_settings
+from tests.stream.events import journal_entry, small_settings
 
 
 def levels(findings: list[Finding]) -> set[Level]:
@@ -34,23 +34,7 @@ def levels(findings: list[Finding]) -> set[Level]:
 
 
 def entry(app: str = "millstream-0", **positions: int) -> JournalEntry:
-    return JournalEntry(
-        epoch=7,
-        app=app,
-        topic="events",
-        partitions={},
-        positions={name.removeprefix("p"): offset for name, offset in positions.items()},
-        counts={},
-        decoded_at_ms=NOW_MS,
-        generated_at_ms=NOW_MS,
-        config_hash="",
-        origin=0,
-        settings_since=0,
-        records_hash="",
-        applied_hash="",
-        lists_hash="",
-        chain="",
-    )
+    return journal_entry(app=app, positions={name.removeprefix("p"): offset for name, offset in positions.items()})
 
 
 def at(committed: int | None, begin: int = 0, end: int = 100) -> PartitionStanding:

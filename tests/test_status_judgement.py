@@ -11,33 +11,10 @@ from millstream.status import (
     _look_at_metrics,
 )
 from millstream.worker_port import WorkerPort
-from stream.schema import JournalEntry
 from stream.settings import Settings
+from tests.stream.events import NOW_MS, journal_entry
 
-NOW_MS = 1_000_000_000
 PATIENCE_SECONDS = MAX_CHECKPOINT_INTERVALS * Settings().checkpoints.interval_seconds
-
-
-def entry() -> JournalEntry:
-    return JournalEntry(
-        epoch=3,
-        app="millstream-0",
-        topic="events",
-        partitions={},
-        positions={},
-        counts={},
-        decoded_at_ms=NOW_MS,
-        generated_at_ms=NOW_MS,
-        config_hash="",
-        origin=0,
-        settings_since=1,
-        records_hash="",
-        applied_hash="",
-        lists_hash="",
-        chain="",
-        excluded={},
-        checkpoint=None,
-    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +24,7 @@ def test_a_worker_that_has_just_begun_is_not_blamed_for_having_no_checkpoint(
     age_seconds: float, is_blamed: bool
 ) -> None:
     metrics = Scrape(f"process_start_time_seconds {NOW_MS / 1000 - age_seconds}\n")
-    status = Status(now_ms=NOW_MS, worker=WorkerPort(url="", metrics=metrics), entry=entry())
+    status = Status(now_ms=NOW_MS, worker=WorkerPort(url="", metrics=metrics), entry=journal_entry(epoch=3))
 
     _judge_progress(status, Settings())
 
@@ -55,7 +32,7 @@ def test_a_worker_that_has_just_begun_is_not_blamed_for_having_no_checkpoint(
 
 
 def test_where_nobody_says_when_it_began_a_missing_checkpoint_is_told_of() -> None:
-    status = Status(now_ms=NOW_MS, worker=WorkerPort(url=""), entry=entry())
+    status = Status(now_ms=NOW_MS, worker=WorkerPort(url=""), entry=journal_entry(epoch=3))
 
     _judge_progress(status, Settings())
 

@@ -3,12 +3,15 @@
 import json
 from typing import Any
 
+import msgspec
+
 from stream.checkpoints import CheckpointStore
 from stream.instants import unwatched
 from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
 from stream.pipeline import Pipeline
 from stream.records import Record
 from stream.recovery import Recovery
+from stream.schema import JournalEntry
 from stream.settings import Settings
 from stream.state import WorkerState
 
@@ -61,3 +64,25 @@ def memory_pipeline(
         settings, lambda: MemoryHistory(log), store, lambda: WorkerState(settings, transport.partitions), watch
     )
     return Pipeline(settings, transport, recovery, **options)
+
+
+def journal_entry(**fields: Any) -> JournalEntry:
+    """Return an entry of a batch without records, with other fields where they are given."""
+    first = JournalEntry(
+        epoch=7,
+        app="millstream-0",
+        topic="events",
+        partitions={},
+        positions={},
+        counts={},
+        decoded_at_ms=NOW_MS,
+        generated_at_ms=NOW_MS,
+        config_hash="",
+        origin=0,
+        settings_since=0,
+        records_hash="",
+        applied_hash="",
+        lists_hash="",
+        chain="",
+    )
+    return msgspec.structs.replace(first, **fields)
