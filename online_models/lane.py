@@ -4,6 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+import torch
+
 __all__ = ["Lane", "Task"]
 
 _Result = TypeVar("_Result")
@@ -14,7 +16,9 @@ class Task(Generic[_Result]):
 
     def __init__(self, work: Callable[[], _Result], pool: ThreadPoolExecutor | None) -> None:
         self._work = work
-        self._future: Future[_Result] | None = pool.submit(work) if pool else None
+        self._future: Future[_Result] | None = (
+            pool.submit(_with_threads, torch.get_num_threads(), work) if pool else None
+        )
 
     def result(self) -> _Result:
         """Return what the work returns or raise what it raises, once: done here where nobody has begun it yet."""
@@ -26,6 +30,16 @@ class Task(Generic[_Result]):
         """See to it that the work is not done, or is over."""
         if self._future is not None and not self._future.cancel():
             self._future.exception()
+
+
+def _with_threads(num_threads: int, work: Callable[[], _Result]) -> _Result:
+    """Do ``work`` with as many torch threads as who gave it has, since the last bits of a sum depend on them.
+
+    Each thread has a number of its own, which reaches MKL with the first call that asks for it and not before.
+    """
+    if torch.get_num_threads() != num_threads:
+        torch.set_num_threads(num_threads)
+    return work()
 
 
 class Lane:

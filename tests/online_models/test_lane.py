@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from online_models import OnlineLearner, digest
 from online_models.history import SubStep
@@ -42,6 +43,20 @@ def test_what_went_wrong_is_raised_to_who_asks(is_apart: bool) -> None:
     lane.begin(lambda: 1 // 0)
     lane.finish()
     assert lane.begin(lambda: 5).result() == 5
+
+
+def test_work_has_as_many_torch_threads_as_who_gives_it_has_at_that_time() -> None:
+    before, lane = torch.get_num_threads(), Lane(is_apart=True)
+    try:
+        for num_threads in (2, 1, 3):
+            torch.set_num_threads(num_threads)
+            waiting, seen = threading.Event(), []
+            task = lane.begin(lambda seen=seen, waiting=waiting: (seen.append(torch.get_num_threads()), waiting.set()))
+            assert waiting.wait(30)  # so that it is the second thread that does it
+            task.result()
+            assert seen == [num_threads]
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("scorer", ["sequence", "mf", "transitions"])
