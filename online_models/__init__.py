@@ -1,6 +1,7 @@
 """Learners that are taught by one batch of events after another: arrays in, arrays out."""
 
 from online_models.admission import Admission
+from online_models.allocator import keep_freed_memory
 from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import (
     FactorizationConfig,
@@ -60,6 +61,7 @@ __all__ = [
     "flatten",
     "hit_rate",
     "is_finite",
+    "keep_freed_memory",
     "limit_cpu_threads",
     "ndcg",
     "reciprocal_rank",

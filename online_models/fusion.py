@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from online_models.channels import is_same_for_all, mean_scores
 from online_models.config import FusionConfig
 from online_models.optimizers import Adam
 from online_models.parts import Parts, Table, are_finite, copies
@@ -66,15 +67,20 @@ class Fusion:
     def mix(self, scores: list[Tensor], situations: Tensor) -> Tensor:
         """Return the weighted sum of the channels' scores: ``[E, I]`` float32; ``situations`` ``[E, F]`` int64."""
         weights = self.weights_of(situations).to(scores[0].device)
-        mixed = scores[0] * weights[:, :1]
-        for place in range(1, len(scores)):
+        alike = [place for place, channel in enumerate(scores) if is_same_for_all(channel)]
+        others = [place for place in range(len(scores)) if place not in alike]
+        if alike:
+            mixed = weights[:, alike] @ torch.stack([scores[place][0] for place in alike])
+        else:
+            mixed = torch.zeros_like(scores[0])
+        for place in others:
             mixed.addcmul_(scores[place], weights[:, place : place + 1])
         return mixed
 
     def gradients(self, scores: list[Tensor], mixture: Mixture, targets: Tensor) -> Tensor:
         """Return each question's slope of the loss in its weights: ``[E, C]`` float32."""
-        shares = mixture.probabilities(mixture.scores)
-        means = torch.stack([torch.linalg.vecdot(shares, channel) for channel in scores], 1)
+        shares = torch.softmax(mixture.scores, 1).nan_to_num_(nan=0.0)
+        means = torch.stack([mean_scores(shares, channel) for channel in scores], 1)
         return means - torch.cat([channel.gather(1, targets[:, None]) for channel in scores], 1)
 
     def learn(self, gradients: Tensor, situations: Tensor) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from online_models.batch import NO_ROW, Batch, TopK
+from online_models.channels import scores_of
 from online_models.config import LearnerConfig
 from online_models.device import memory_bytes, resolve_device
 from online_models.errors import ShapeError
@@ -335,7 +336,7 @@ class OnlineLearner:
         known = self._known[: self._num_items]
         where = self._to(events)
         if len(events) < len(step.batch):
-            scores = {name: table[where] for name, table in scores.items()}
+            scores = {name: scores_of(table, where) for name, table in scores.items()}
         blocked = owned[where] | ~known
         targets = self._to(step.batch.item_rows[events])
         is_known = known[targets]

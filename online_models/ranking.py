@@ -73,10 +73,9 @@ def mid_ranks(scores: Tensor, targets: Tensor) -> Tensor:
         target's score is no number: a broken model must not look like a perfect one.
     """
     own = scores.gather(1, targets[:, None])
-    # Counting in float32 is exact up to 16 million items and several times faster than summing booleans.
-    higher = (scores > own).float().sum(1)
-    equal = (scores == own).float().sum(1) - 1.0
-    ranks = 1.0 + higher.double() + equal.double() / 2.0
+    # How many score higher less how many score lower, in one table: exact in float32 up to 16 million items.
+    more = (scores - own).sign_().nan_to_num_(nan=-1.0).sum(1)
+    ranks = 1.0 + (scores.shape[1] - 1 + more.double()) / 2.0
     return ranks.masked_fill_(~torch.isfinite(own[:, 0]), torch.inf)
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["MIN_ROWS", "allocated_rows", "count_up", "fresh_rows", "grow_array", "grow_table"]
+__all__ = ["MIN_ROWS", "add_at", "allocated_rows", "count_up", "fresh_rows", "grow_array", "grow_table"]
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -42,6 +42,16 @@ def grow_table(table: Tensor, num_rows: int, fill: float = 0.0) -> Tensor:
     grown = torch.full((num_rows, *table.shape[1:]), fill, dtype=table.dtype, device=table.device)
     grown[: len(table)] = table
     return grown
+
+
+def add_at(table: Tensor, columns: Tensor, values: Tensor) -> None:
+    """Add ``values`` ``[R, n]`` to ``table`` ``[R, C]`` at ``columns`` ``[R, n]`` int32, repeated ones in their order.
+
+    Like ``scatter_add_``, which would have the columns copied as int64 first.
+    """
+    number = torch.int32 if table.numel() < 1 << 31 else torch.int64
+    first = torch.arange(len(table), dtype=number, device=table.device) * table.shape[1]
+    table.view(-1).index_add_(0, (columns + first[:, None]).flatten(), values.flatten())
 
 
 def fresh_rows(seed: int, rows: npt.NDArray[np.int64], width: int, scale: float) -> npt.NDArray[np.float32]:

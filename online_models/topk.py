@@ -10,6 +10,8 @@ __all__ = ["exact_topk"]
 _ROW_BITS = 32
 _BLOCK_CELLS = 1 << 22
 """Scores looked at together: bounds the scratch memory (8 bytes a cell) on large catalogues."""
+_GROUP = 32
+"""Neighbouring items of which only the best is looked at first."""
 
 
 def exact_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -33,11 +35,31 @@ def exact_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     kept = min(k, num_items)
     block = max(1, _BLOCK_CELLS // num_items)
     for start in range(0, num_lists, block):
-        found, values = _topk_of_block(scores[start : start + block], kept)
+        found, values = _topk_of_groups(scores[start : start + block], kept)
         empty = ~(values > -torch.inf)
         rows[start : start + block, :kept] = found.masked_fill(empty, NO_ROW)
         best[start : start + block, :kept] = values.masked_fill(empty, -torch.inf)
     return rows, best
+
+
+def _topk_of_groups(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return what ``_topk_of_block`` does, of a large catalogue from the ``k`` groups alone whose best are the best.
+
+    Every item of the list is in one of these: k others, in as many groups, would come before it.
+    """
+    num_groups = scores.shape[1] // _GROUP
+    if num_groups < 2 * k:
+        return _topk_of_block(scores, k)
+    in_groups = num_groups * _GROUP
+    highest = scores[:, :in_groups].view(len(scores), num_groups, _GROUP).amax(2)
+    if bool(torch.isnan(highest).any()):
+        return _topk_of_block(scores, k)
+    groups = _topk_of_block(highest, k)[0].sort(dim=1).values  # ascending, so that what is picked is in order of rows
+    inside = torch.arange(_GROUP, device=scores.device)
+    rest = torch.arange(in_groups, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    picked = torch.cat([(groups[:, :, None] * _GROUP + inside).flatten(1), rest], 1)
+    places, values = _topk_of_block(scores.gather(1, picked), k)
+    return picked.gather(1, places), values
 
 
 def _topk_of_block(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from online_models.decay import DecayingScale
 from online_models.history import Context, SubStep
 from online_models.parts import Parts, Table, are_finite, copies
 from online_models.state import State
-from online_models.tables import allocated_rows, grow_table
+from online_models.tables import add_at, allocated_rows, grow_table
 
 __all__ = ["Transitions"]
 
@@ -77,7 +77,7 @@ class Transitions:
         """Return the logarithm of the evidence that each item comes next: ``[R, num_items]``."""
         neighbours, weights = self._recall(context)
         scores = torch.zeros((len(neighbours), num_items), device=weights.device)
-        scores.scatter_add_(1, neighbours.flatten(1).long().clamp_(min=0), weights.flatten(1))
+        add_at(scores, neighbours.flatten(1).clamp_(min=0), weights.flatten(1))
         return scores.mul_(self._target_worth(num_items) / self.scale.value).add_(_SMOOTHING).log_()
 
     def score_events(self, step: SubStep, num_items: int) -> Tensor:
@@ -184,7 +184,9 @@ class Transitions:
         return different >> _KEY_BITS, different & ((1 << _KEY_BITS) - 1), evidence * self.scale.value
 
     def _add(self, sources: Tensor, targets: Tensor, evidence: Tensor) -> None:
-        is_held, slots = (self.neighbours[sources] == targets[:, None]).max(dim=1)
+        # Of the same type as the table: a comparison of two types copies the whole table first.
+        is_there = self.neighbours[sources] == targets.to(torch.int32)[:, None]
+        is_held, slots = is_there.max(dim=1)
         held_rows, held_slots = sources[is_held], slots[is_held]
         new_weights = self.weights[held_rows, held_slots] + evidence[is_held]
         self.weights[held_rows, held_slots] = new_weights.clamp_(min=0.0)

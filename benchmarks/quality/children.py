@@ -21,6 +21,7 @@ from benchmarks.quality.peers import PEERS, Entry
 from benchmarks.quality.peers.peer import Sizes
 from benchmarks.quality.protocol import Contestant, Part, PeerContestant, Ranked, Rules, walk
 from benchmarks.quality.stream import Stream, shuffle_ties
+from online_models import keep_freed_memory
 
 __all__ = ["OURS", "Job", "measure", "missing_package", "run_child"]
 
@@ -116,6 +117,7 @@ def peak_mb() -> float:
 
 
 def _child(job: Job, pipe: Connection) -> None:
+    keep_freed_memory()  # as a worker does, for every model alike
     last = 0.0
 
     def seen(num_done: int, ndcg: float) -> None:

@@ -1,6 +1,7 @@
 """The exact top-k against a plain sort."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +45,25 @@ def test_a_large_catalogue_is_ranked_in_blocks_like_a_small_one() -> None:
 
     assert torch.equal(best, scores.sort(dim=1, descending=True).values[:, :4])
     assert torch.equal(scores.gather(1, rows), best)
+
+
+@pytest.mark.parametrize("num_values", [1, 3, 1000, 10**9])
+@pytest.mark.parametrize("num_items", [639, 640, 641, 5000])
+@pytest.mark.parametrize("k", [1, 10])
+def test_a_list_from_the_best_groups_is_that_of_the_whole_catalogue(num_values: int, num_items: int, k: int) -> None:
+    rng = np.random.default_rng(num_items)
+    scores = rng.integers(0, num_values, (6, num_items)).astype(np.float32)
+    scores[:3][rng.random((3, num_items)) < 0.5] = -np.inf
+    scores[2, 17:] = -np.inf
+    scores[4, 600] = np.nan
+
+    rows, best = exact_topk(torch.from_numpy(scores), k)
+
+    clean = np.where(np.isnan(scores), -np.inf, scores)
+    expected = np.argsort(-clean, axis=1, kind="stable")[:, :k]
+    values = np.take_along_axis(clean, expected, 1)
+    assert np.array_equal(rows.numpy(), np.where(values == -np.inf, NO_ROW, expected))
+    assert np.array_equal(best.numpy(), values)
 
 
 def test_an_empty_catalogue_gives_empty_lists() -> None:
