@@ -108,21 +108,29 @@ class SequenceConfig:
     """D, width of the item embeddings. 1 to 1024."""
     state_width: int = 128
     """Width of the recurrent state kept per user. 1 to 4096."""
+    attention_items: int = 32
+    """Newest items of the history that a query looks at. 1 to 1000."""
+    attention_heads: int = 2
+    """Looks at them per query; 0: none. 0 to 64."""
     learning_rate: float = 0.003
     """Step of Adam. More than 0."""
-    mean_steps: int = 200
+    mean_steps: int = 400
     """Steps whose weights make the mean that scores; 1: the newest weights alone. 1 to 100000."""
+    state_steps: int = 250
+    """Sub-steps after which a user's state is not used any more but made anew from his history. 0 to 1000000000."""
     clip_norm: float = 1.0
     """Longest gradient; longer ones are scaled down. More than 0."""
     max_full_softmax_items: int = 20_000
     """Largest catalogue whose every item takes part in the loss; above it negatives are drawn. At least 1."""
     num_negatives: int = 1024
     """N, items drawn as negatives above that. 2 to 100000."""
-    replay_windows: int = 8
+    replay_windows: int = 24
     """Past windows learned again with each sub-step; 0 switches replay off. 0 to 1024."""
     replay_targets: int = 4
     """Events per window that are predicted again. 1 to 200."""
-    replay_context: int = 32
+    replay_weight: float = 0.4
+    """What one of them counts for beside a new event. At least 0."""
+    replay_context: int = 16
     """Most events before them that the state is built from. 1 to 1000."""
     replay_capacity_events: int = 1 << 20
     """Past events that windows are drawn from; 29 bytes each. At least 1."""
@@ -130,13 +138,17 @@ class SequenceConfig:
     def __post_init__(self) -> None:
         _expect_range("sequence.width", self.width, 1, 1024)
         _expect_range("sequence.state_width", self.state_width, 1, 4096)
+        _expect_range("sequence.attention_items", self.attention_items, 1, 1000)
+        _expect_range("sequence.attention_heads", self.attention_heads, 0, 64)
         _expect("sequence.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
         _expect_range("sequence.mean_steps", self.mean_steps, 1, 100_000)
+        _expect_range("sequence.state_steps", self.state_steps, 0, 1_000_000_000)
         _expect("sequence.clip_norm", self.clip_norm, self.clip_norm > 0, "> 0")
         _expect("sequence.max_full_softmax_items", self.max_full_softmax_items, self.max_full_softmax_items > 0, ">= 1")
         _expect_range("sequence.num_negatives", self.num_negatives, 2, 100_000)
         _expect_range("sequence.replay_windows", self.replay_windows, 0, 1024)
         _expect_range("sequence.replay_targets", self.replay_targets, 1, 200)
+        _expect("sequence.replay_weight", self.replay_weight, self.replay_weight >= 0, ">= 0")
         _expect_range("sequence.replay_context", self.replay_context, 1, 1000)
         _expect("sequence.replay_capacity_events", self.replay_capacity_events, self.replay_capacity_events > 0, ">= 1")
 

@@ -1,15 +1,20 @@
 """The recurrent network of the sequence scorer, and how events become its inputs."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from online_models.attention import HistoryAttention
 from online_models.batch import NO_ROW
+from online_models.gru import run_gru
 from online_models.parts import Parts, Table, are_finite, copies
 from online_models.runs import NUM_GAP_BUCKETS
 from online_models.state import State
 
 __all__ = ["RecurrentNetwork"]
 
+Int64 = npt.NDArray[np.int64]
 _NUM_TYPES = 128
 """Event types are int8."""
 
@@ -21,7 +26,7 @@ class RecurrentNetwork(nn.Module):
     and output, the time since the previous event is part of the input, and the loss is the full softmax.
     """
 
-    def __init__(self, width: int, state_width: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, state_width: int, length: int, num_heads: int, generator: torch.Generator) -> None:
         super().__init__()
         self.gru = nn.GRU(width, state_width)
         self.output = nn.Linear(state_width, width)
@@ -34,29 +39,42 @@ class RecurrentNetwork(nn.Module):
                 parameter.uniform_(-(state_width**-0.5), state_width**-0.5, generator=generator)
             for parameter in (self.gaps, self.types, self.start):
                 parameter.normal_(0.0, 0.1, generator=generator)
+        self.attention = HistoryAttention(width, length, num_heads, generator) if num_heads else None
 
     def inputs(self, items: Tensor, item_rows: Tensor, event_types: Tensor, gaps: Tensor) -> Tensor:
         """Return the inputs of events: scaled item plus gap plus type, or the start where there is no item.
 
         Args:
             items: ``[I, D]`` item embeddings.
-            item_rows: ``[N, T]`` int64 rows of ``items``, or ``NO_ROW``.
-            event_types: ``[N, T]`` int64.
-            gaps: ``[N, T]`` int64, from ``runs.py``.
+            item_rows: ``[S]`` int64 rows of ``items``, or ``NO_ROW``.
+            event_types: ``[S]`` int64.
+            gaps: ``[S]`` int64, from ``runs.py``.
 
         Returns:
-            ``[N, T, D]`` float32.
+            ``[S, D]`` float32.
         """
         scale = items.shape[1] ** 0.5
         events = nn.functional.embedding(item_rows.clamp(min=0), items) * scale
         events = events + nn.functional.embedding(gaps, self.gaps) + nn.functional.embedding(event_types, self.types)
-        return torch.where((item_rows == NO_ROW)[:, :, None], self.start, events)
+        return torch.where((item_rows == NO_ROW)[:, None], self.start, events)
 
-    def forward(self, inputs: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries ``[N, T, D]`` and states ``[N, T, H]`` after each event, from ``states`` ``[N, H]``."""
-        hidden, _ = self.gru(inputs.transpose(0, 1), states[None])
-        hidden = hidden.transpose(0, 1)
-        return self.norm(self.output(hidden) + inputs), hidden
+    def read(self, inputs: Tensor, states: Tensor, counts: Int64) -> Tensor:
+        """Return the states ``[S, H]`` after each of the packed inputs ``[S, D]``, see ``run_gru``."""
+        return run_gru(self.gru, inputs, states, counts)
+
+    def ask(self, hidden: Tensor, inputs: Tensor) -> Tensor:
+        """Return the queries ``[P, D]`` after these inputs ``[P, D]``, which led to the states ``[P, H]``."""
+        queries: Tensor = self.norm(self.output(hidden) + inputs)
+        return queries
+
+    def look_back(self, queries: Tensor, items: Tensor, item_rows: Tensor, ages: Tensor) -> Tensor:
+        """Return the queries ``[P, D]`` after a look at the newest items ``[P, L]`` of the history."""
+        if self.attention is None:
+            return queries
+        scale = items.shape[1] ** 0.5
+        held = nn.functional.embedding(item_rows.clamp(min=0), items) * scale
+        looked: Tensor = self.attention(queries, held, item_rows != NO_ROW, ages)
+        return looked
 
     def state(self) -> State:
         """Return a copy of all parameters."""

@@ -11,10 +11,15 @@ from online_models.replay import Windows
 
 __all__ = [
     "NUM_GAP_BUCKETS",
+    "Lookback",
+    "PackedRuns",
     "Runs",
+    "lookback_of_context",
+    "lookback_of_windows",
     "runs_of_contexts",
     "runs_of_users",
     "runs_of_windows",
+    "stack_lookbacks",
     "stack_runs",
     "window_targets",
 ]
@@ -35,6 +40,48 @@ class Runs:
     """``[N, T]`` int64."""
     gaps: Int64
     """``[N, T]`` int64: bucket of the time since the event before, 0 where there was none."""
+
+    def packed(self) -> "PackedRuns":
+        """Return what there is of them, each run up to its last event but at least its first place."""
+        num_runs, length = self.item_rows.shape
+        columns = np.arange(length)
+        lengths = np.where(self.item_rows != NO_ROW, columns + 1, 1).max(axis=1, initial=1)
+        order = np.argsort(-lengths, kind="stable")
+        is_there = columns[:, None] < lengths[order]  # [T, N]
+        counts = is_there.sum(axis=1)
+        places = np.empty((num_runs, length), np.int64)
+        places[order] = (np.cumsum(is_there.ravel()) - 1).reshape(length, num_runs).T
+
+        def pack(table: Int64) -> Int64:
+            packed: Int64 = table[order].T[is_there]
+            return packed
+
+        return PackedRuns(
+            item_rows=pack(self.item_rows),
+            event_types=pack(self.event_types),
+            gaps=pack(self.gaps),
+            counts=counts[counts > 0],
+            order=order,
+            places=places,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedRuns:
+    """The S events of N runs without what is empty: first events first, of these the longest run's first."""
+
+    item_rows: Int64
+    """``[S]`` int64, ``NO_ROW`` in the first place of a run that begins with nothing."""
+    event_types: Int64
+    """``[S]`` int64."""
+    gaps: Int64
+    """``[S]`` int64."""
+    counts: Int64
+    """``[T]`` int64: how many runs have a first event, a second event and so on; the sizes of batches of torch."""
+    order: Int64
+    """``[N]`` int64: the runs, the longest first."""
+    places: Int64
+    """``[N, T]`` int64: where each event of each run is among the S; means nothing beyond its last."""
 
 
 def runs_of_users(before: Context, batch: Batch, advancing: Int64) -> Runs:
@@ -66,6 +113,41 @@ def runs_of_contexts(context: Context) -> Runs:
     newest_last = np.arange(len(lengths))[:, None], columns.clip(min=0)
     items = np.where(columns < 0, NO_ROW, context.item_rows[newest_last])
     return _from_the_start(items, context.event_types[newest_last], context.times_ms[newest_last])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookback:
+    """The newest items that each of P questions may know."""
+
+    item_rows: Int64
+    """``[P, L]`` int64, newest first, ``NO_ROW`` after the last."""
+    ages: Int64
+    """``[P, L]`` int64: bucket of the time from the event to the newest."""
+
+
+def lookback_of_context(context: Context, length: int) -> Lookback:
+    """Return the newest ``length`` items of each history."""
+    return _lookback(context.item_rows[:, :length], context.times_ms[:, :length])
+
+
+def lookback_of_windows(windows: Windows, places: Int64, at: Int64, length: int) -> Lookback:
+    """Return the newest ``length`` items before the column ``at`` ``[P]`` of the window ``places`` ``[P]``."""
+    columns = at[:, None] - 1 - np.arange(length)
+    rows = places[:, None], columns.clip(min=0)
+    return _lookback(np.where(columns < 0, NO_ROW, windows.item_rows[rows]), windows.times_ms[rows])
+
+
+def stack_lookbacks(*stacked: Lookback) -> Lookback:
+    """Return all, one below the other, padded to the longest of them."""
+    length = max(lookback.item_rows.shape[1] for lookback in stacked)
+
+    def stack(name: str, fill: int) -> Int64:
+        parts = [getattr(lookback, name) for lookback in stacked]
+        return np.concatenate(
+            [np.pad(part, ((0, 0), (0, length - part.shape[1])), constant_values=fill) for part in parts]
+        )
+
+    return Lookback(item_rows=stack("item_rows", NO_ROW), ages=stack("ages", 0))
 
 
 def stack_runs(*stacked: Runs) -> Runs:
@@ -103,3 +185,9 @@ def _with_gaps(items: Int64, types: npt.NDArray[np.generic], times_ms: Int64, pa
     has_both = (past_items[:, :-1] != NO_ROW) & (items != NO_ROW)
     gaps = np.where(has_both, np.minimum(buckets, NUM_GAP_BUCKETS - 1), 0)
     return Runs(item_rows=items, event_types=types.astype(np.int64), gaps=gaps)
+
+
+def _lookback(items: Int64, times_ms: Int64) -> Lookback:
+    ages_ms = np.maximum(times_ms[:, :1].astype(np.float64) - times_ms, 0.0)
+    buckets = np.minimum(1 + np.log2(ages_ms + 1.0).astype(np.int64), NUM_GAP_BUCKETS - 1)
+    return Lookback(item_rows=items, ages=np.where(items != NO_ROW, buckets, 0))

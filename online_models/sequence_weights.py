@@ -30,7 +30,9 @@ class SequenceWeights:
         self.seed = seed
         self.device = device
         generator = torch.Generator().manual_seed(seed)
-        self.network = RecurrentNetwork(config.width, config.state_width, generator).to(device)
+        self.network = RecurrentNetwork(
+            config.width, config.state_width, config.attention_items, config.attention_heads, generator
+        ).to(device)
         self.items = torch.zeros((0, config.width), device=device)
         self.bias = torch.zeros(0, device=device)
         self.mean_network = copy.deepcopy(self.network).requires_grad_(False)

@@ -84,6 +84,10 @@ WRONG = [
     (SequenceConfig, "replay_windows", -1),
     (SequenceConfig, "replay_targets", 0),
     (SequenceConfig, "replay_context", 0),
+    (SequenceConfig, "replay_weight", -0.1),
+    (SequenceConfig, "attention_items", 0),
+    (SequenceConfig, "attention_heads", -1),
+    (SequenceConfig, "state_steps", -1),
     (SequenceConfig, "replay_capacity_events", 0),
     (FusionConfig, "learning_rate", 0.0),
 ]

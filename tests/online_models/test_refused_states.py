@@ -60,7 +60,7 @@ FOREIGN: dict[str, tuple[str, dict[str, object], str]] = {
     "width of the state": (
         "sequence",
         {"sequence": replace(SEQUENCE, state_width=4)},
-        "scorers/sequence/states: expected float32 [8, 8], got float32 [8, 4]",
+        "scorers/sequence/states/table: expected float32 [8, 8], got float32 [8, 4]",
     ),
     "replay capacity": (
         "sequence",

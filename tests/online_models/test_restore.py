@@ -33,8 +33,10 @@ DRAWING = SequenceConfig(
     replay_capacity_events=24,
     max_full_softmax_items=12,
     num_negatives=8,
+    state_steps=2,
+    attention_items=3,
 )
-"""A log that wraps after 24 events, and drawn negatives above 12 items."""
+"""A log that wraps after 24 events, drawn negatives above 12 items, and states that are soon too old."""
 
 
 def tight(scorer: str, **changes: object) -> LearnerConfig:
@@ -167,7 +169,7 @@ def test_what_happens_to_be_allocated_is_neither_saved_nor_ever_seen() -> None:
                 setattr(scorer, name, 1)
     sequence = roomy._scorers["sequence"]
     assert isinstance(sequence, SequenceScorer)
-    sequence.replay.num_users = sequence.weights.num_used = 1
+    sequence.replay.num_users = sequence.weights.num_used = sequence.states.num_used = 1
     for batch in batches_of(3, 6):
         assert facts(exact.step(batch)) == facts(roomy.step(batch))
     assert exact.table_sizes()["transitions.items"][1] < roomy.table_sizes()["transitions.items"][1]

@@ -8,6 +8,8 @@ from online_models.replay import Windows
 from online_models.runs import NUM_GAP_BUCKETS, runs_of_contexts, runs_of_users, runs_of_windows, stack_runs
 from tests.online_models.streams import events
 
+NAMES = ("item_rows", "event_types", "times_ms", "weights")
+
 
 def windows(item_rows: list[list[int]], times_ms: list[list[int]]) -> Windows:
     items = np.array(item_rows, np.int64)
@@ -84,3 +86,34 @@ def test_stacked_runs_are_padded_to_the_longest() -> None:
 
     assert stacked.item_rows.tolist() == [[1, 2, 3], [4, NO_ROW, NO_ROW]]
     assert stacked.gaps.tolist() == [[0, 2, 2], [0, 0, 0]]
+
+
+def test_packed_runs_hold_every_event_once_the_longest_run_first() -> None:
+    longer, shorter, empty = (
+        runs_of_windows(windows([items], [list(range(len(items)))])) for items in ([1, 2, 3], [4, 5], [NO_ROW])
+    )
+
+    packed = stack_runs(shorter, empty, longer).packed()
+
+    assert packed.item_rows.tolist() == [1, 4, NO_ROW, 2, 5, 3]
+    assert packed.counts.tolist() == [3, 2, 1]
+    assert packed.order.tolist() == [2, 0, 1]
+    assert packed.places[2].tolist() == [0, 3, 5]
+    assert packed.places[0, :2].tolist() == [1, 4]
+    assert packed.places[1, 0] == 2
+    assert packed.gaps.tolist() == [0, 0, 0, 2, 2, 2]  # 1 ms after the one before
+
+
+def test_a_run_that_begins_with_nothing_is_packed_with_what_follows() -> None:
+    packed = runs_of_windows(windows([[NO_ROW, 7]], [[0, 0]])).packed()
+
+    assert packed.item_rows.tolist() == [NO_ROW, 7]
+    assert packed.counts.tolist() == [1, 1]
+
+
+def test_no_runs_are_packed_as_none() -> None:
+    packed = runs_of_windows(windows([[1, 2]], [[0, 0]])).packed()
+    none = stack_runs(runs_of_windows(Windows(**{name: getattr(windows([[1]], [[0]]), name)[:0] for name in NAMES})))
+
+    assert len(none.packed().item_rows) == 0
+    assert packed.places.tolist() == [[0, 1]]

@@ -26,7 +26,7 @@ def late_scores(newer_items: list[int], late_times_ms: list[int]) -> torch.Tenso
     # What was learned from the newer items is not what this is about: only what the late event's query has read.
     fresh = SequenceScorer(small_config(), torch.device("cpu"))
     fresh.grow(8, NUM_ITEMS)
-    fresh.states.copy_(scorer.states)
+    fresh.states.table.copy_(scorer.states.table)
     late = events([0] * len(late_times_ms), [9] * len(late_times_ms), late_times_ms)
     return fresh.score_events(histories.plan(late), NUM_ITEMS)
 
@@ -55,13 +55,13 @@ def test_a_user_whose_newest_item_is_reset_is_read_anew_from_what_he_has_left() 
     step = histories.plan(events([0, 0, 0, 1, 1, 1, 3], [1, 2, 3, 1, 3, 2, 3]))
     scorer.learn(step, KNOWN)
     histories.write(step.after)
-    kept = scorer.states[1].clone()
+    kept = scorer.states.table[1].clone()
 
     histories.reset(NONE, np.array([3]))
     scorer.reset(NONE, np.array([3]))
 
-    assert bool((scorer.states[[0, 3]] == 0).all())
-    assert torch.equal(scorer.states[1], kept)
+    assert bool((scorer.states.table[[0, 3]] == 0).all())
+    assert torch.equal(scorer.states.table[1], kept)
     assert bool((kept != 0).any())
 
 
@@ -72,11 +72,11 @@ def test_a_user_whose_older_item_is_reset_keeps_his_state() -> None:
         step = histories.plan(batch)
         scorer.learn(step, KNOWN)
         histories.write(step.after)
-    before = scorer.states[0].clone()
+    before = scorer.states.table[0].clone()
 
     scorer.reset(NONE, np.array([3]))
 
-    assert torch.equal(scorer.states[0], before)
+    assert torch.equal(scorer.states.table[0], before)
     assert bool((before != 0).any())
 
 
@@ -160,8 +160,29 @@ def test_a_state_moves_by_several_events_at_once_as_it_does_one_by_one() -> None
         learner.step(events([0, 2], [9, 10], [900, 901]))
         scorer = learner._scorers["sequence"]
         assert isinstance(scorer, SequenceScorer)
-        states.append(scorer.states[:3].clone())
+        states.append(scorer.states.table[:3].clone())
 
     assert bool((states[0].abs().sum(1) > 0.01).all())
     assert torch.allclose(states[0], states[2], atol=1e-5)
     assert torch.allclose(states[1], states[2], atol=1e-5)
+
+
+@pytest.mark.parametrize(("state_steps", "is_made_anew"), [(0, True), (2, False)])
+def test_a_state_of_long_ago_is_made_anew_from_the_history(state_steps: int, is_made_anew: bool) -> None:
+    settings = replace(small_config().sequence, state_steps=state_steps)
+    scorer, histories = SequenceScorer(small_config(sequence=settings), torch.device("cpu")), Histories(8)
+    scorer.grow(8, NUM_ITEMS)
+    for batch in (events([0, 0, 0], [1, 2, 3]), events([1, 1], [4, 5], [5000, 6000])):
+        step = histories.plan(batch)
+        scorer.learn(step, KNOWN)
+        histories.write(step.after)
+    asked = histories.context(np.array([0]))
+    before = scorer.score(asked, NUM_ITEMS)
+    late = histories.plan(events([0], [7], [2000]))  # at the time of his newest event: reads the same history as now
+
+    scorer.states.table[0] = 100.0
+
+    assert torch.allclose(scorer.score(asked, NUM_ITEMS), before) is is_made_anew
+    assert scorer.states.moved_at[0] == 0
+    scorer.learn(late, KNOWN)
+    assert scorer.states.moved_at[0] == 2
