@@ -111,13 +111,13 @@ class SequenceConfig:
     attention_items: int = 32
     """Newest items of the history that a query looks at. 1 to 1000."""
     attention_heads: int = 2
-    """Looks at them per query; 0: none. 0 to 64."""
+    """Looks at them per query. 1 to 64."""
     learning_rate: float = 0.003
     """Step of Adam. More than 0."""
     mean_steps: int = 400
     """Steps whose weights make the mean that scores; 1: the newest weights alone. 1 to 100000."""
-    state_steps: int = 250
-    """Sub-steps after which a user's state is not used any more but made anew from his history. 0 to 1000000000."""
+    state_events: int = 16_000
+    """Events of all users after which a user's state is made anew from his history. 0 to 1000000000."""
     clip_norm: float = 1.0
     """Longest gradient; longer ones are scaled down. More than 0."""
     max_full_softmax_items: int = 20_000
@@ -139,10 +139,10 @@ class SequenceConfig:
         _expect_range("sequence.width", self.width, 1, 1024)
         _expect_range("sequence.state_width", self.state_width, 1, 4096)
         _expect_range("sequence.attention_items", self.attention_items, 1, 1000)
-        _expect_range("sequence.attention_heads", self.attention_heads, 0, 64)
+        _expect_range("sequence.attention_heads", self.attention_heads, 1, 64)
         _expect("sequence.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
         _expect_range("sequence.mean_steps", self.mean_steps, 1, 100_000)
-        _expect_range("sequence.state_steps", self.state_steps, 0, 1_000_000_000)
+        _expect_range("sequence.state_events", self.state_events, 0, 1_000_000_000)
         _expect("sequence.clip_norm", self.clip_norm, self.clip_norm > 0, "> 0")
         _expect("sequence.max_full_softmax_items", self.max_full_softmax_items, self.max_full_softmax_items > 0, ">= 1")
         _expect_range("sequence.num_negatives", self.num_negatives, 2, 100_000)

@@ -17,7 +17,8 @@ def run_gru(gru: nn.GRU, inputs: Tensor, states: Tensor, counts: npt.NDArray[np.
     Args:
         inputs: packed: first those that are the first of a run, then the second ones and so on, the longest run first.
         states: ``[N, H]`` that the runs begin with, the longest first.
-        counts: ``[T]`` int64, descending, the first is N: how many inputs are the first of a run, the second and so on.
+        counts: ``[T]`` int64, descending, the first is N, at least 1: how many inputs are the first of a run, how many
+            the second and so on.
 
     Source: Cho et al., EMNLP 2014, arXiv:1406.1078, in the variant of cuDNN that ``torch.nn.GRU`` documents.
     """

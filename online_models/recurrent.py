@@ -39,7 +39,7 @@ class RecurrentNetwork(nn.Module):
                 parameter.uniform_(-(state_width**-0.5), state_width**-0.5, generator=generator)
             for parameter in (self.gaps, self.types, self.start):
                 parameter.normal_(0.0, 0.1, generator=generator)
-        self.attention = HistoryAttention(width, length, num_heads, generator) if num_heads else None
+        self.attention = HistoryAttention(width, length, num_heads, generator)
 
     def inputs(self, items: Tensor, item_rows: Tensor, event_types: Tensor, gaps: Tensor) -> Tensor:
         """Return the inputs of events: scaled item plus gap plus type, or the start where there is no item.
@@ -53,9 +53,11 @@ class RecurrentNetwork(nn.Module):
         Returns:
             ``[S, D]`` float32.
         """
-        scale = items.shape[1] ** 0.5
-        events = nn.functional.embedding(item_rows.clamp(min=0), items) * scale
-        events = events + nn.functional.embedding(gaps, self.gaps) + nn.functional.embedding(event_types, self.types)
+        events = (
+            _scaled(items, item_rows)
+            + nn.functional.embedding(gaps, self.gaps)
+            + nn.functional.embedding(event_types, self.types)
+        )
         return torch.where((item_rows == NO_ROW)[:, None], self.start, events)
 
     def read(self, inputs: Tensor, states: Tensor, counts: Int64) -> Tensor:
@@ -69,11 +71,7 @@ class RecurrentNetwork(nn.Module):
 
     def look_back(self, queries: Tensor, items: Tensor, item_rows: Tensor, ages: Tensor) -> Tensor:
         """Return the queries ``[P, D]`` after a look at the newest items ``[P, L]`` of the history."""
-        if self.attention is None:
-            return queries
-        scale = items.shape[1] ** 0.5
-        held = nn.functional.embedding(item_rows.clamp(min=0), items) * scale
-        looked: Tensor = self.attention(queries, held, item_rows != NO_ROW, ages)
+        looked: Tensor = self.attention(queries, _scaled(items, item_rows), item_rows != NO_ROW, ages)
         return looked
 
     def state(self) -> State:
@@ -91,3 +89,9 @@ class RecurrentNetwork(nn.Module):
 
     def _tables(self) -> dict[str, Table]:
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
+
+
+def _scaled(items: Tensor, item_rows: Tensor) -> Tensor:
+    """Return the embeddings of ``item_rows`` as inputs are: of about the length of what is added to them."""
+    scaled: Tensor = nn.functional.embedding(item_rows.clamp(min=0), items) * items.shape[1] ** 0.5
+    return scaled

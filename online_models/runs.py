@@ -1,5 +1,6 @@
 """Runs of a user's events in the order in which the recurrent network reads them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,28 +140,16 @@ def lookback_of_windows(windows: Windows, places: Int64, at: Int64, length: int)
 
 def stack_lookbacks(*stacked: Lookback) -> Lookback:
     """Return all, one below the other, padded to the longest of them."""
-    length = max(lookback.item_rows.shape[1] for lookback in stacked)
-
-    def stack(name: str, fill: int) -> Int64:
-        parts = [getattr(lookback, name) for lookback in stacked]
-        return np.concatenate(
-            [np.pad(part, ((0, 0), (0, length - part.shape[1])), constant_values=fill) for part in parts]
-        )
-
-    return Lookback(item_rows=stack("item_rows", NO_ROW), ages=stack("ages", 0))
+    return Lookback(item_rows=_stacked(stacked, "item_rows", NO_ROW), ages=_stacked(stacked, "ages", 0))
 
 
 def stack_runs(*stacked: Runs) -> Runs:
     """Return all, one below the other, padded to the longest of them."""
-    length = max(runs.item_rows.shape[1] for runs in stacked)
-
-    def stack(name: str, fill: int) -> Int64:
-        parts = [getattr(runs, name) for runs in stacked]
-        widths = [((0, 0), (0, length - part.shape[1])) for part in parts]
-        padded = [np.pad(part, width, constant_values=fill) for part, width in zip(parts, widths, strict=True)]
-        return np.concatenate(padded)
-
-    return Runs(item_rows=stack("item_rows", NO_ROW), event_types=stack("event_types", 0), gaps=stack("gaps", 0))
+    return Runs(
+        item_rows=_stacked(stacked, "item_rows", NO_ROW),
+        event_types=_stacked(stacked, "event_types", 0),
+        gaps=_stacked(stacked, "gaps", 0),
+    )
 
 
 def window_targets(windows: Windows, num_targets: int) -> tuple[Int64, Int64]:
@@ -179,15 +168,27 @@ def _from_the_start(items: Int64, types: npt.NDArray[np.generic], times_ms: Int6
 
 def _with_gaps(items: Int64, types: npt.NDArray[np.generic], times_ms: Int64, past_items: Int64) -> Runs:
     """Return runs from times ``[N, 1 + T]`` and items ``[N, 1 + T]`` shifted by one event."""
-    # As floats: the difference of the ends of time is beyond int64.
-    gaps_ms = np.maximum(times_ms[:, 1:].astype(np.float64) - times_ms[:, :-1], 0.0)
-    buckets = 1 + np.log2(gaps_ms + 1.0).astype(np.int64)
     has_both = (past_items[:, :-1] != NO_ROW) & (items != NO_ROW)
-    gaps = np.where(has_both, np.minimum(buckets, NUM_GAP_BUCKETS - 1), 0)
+    gaps = np.where(has_both, _buckets(times_ms[:, 1:], times_ms[:, :-1]), 0)
     return Runs(item_rows=items, event_types=types.astype(np.int64), gaps=gaps)
 
 
 def _lookback(items: Int64, times_ms: Int64) -> Lookback:
-    ages_ms = np.maximum(times_ms[:, :1].astype(np.float64) - times_ms, 0.0)
-    buckets = np.minimum(1 + np.log2(ages_ms + 1.0).astype(np.int64), NUM_GAP_BUCKETS - 1)
-    return Lookback(item_rows=items, ages=np.where(items != NO_ROW, buckets, 0))
+    return Lookback(item_rows=items, ages=np.where(items != NO_ROW, _buckets(times_ms[:, :1], times_ms), 0))
+
+
+def _buckets(later_ms: Int64, earlier_ms: Int64) -> Int64:
+    """Return 1 and up, one bucket per power of two of the milliseconds between."""
+    # As floats: the difference of the ends of time is beyond int64.
+    between_ms = np.maximum(later_ms.astype(np.float64) - earlier_ms, 0.0)
+    buckets: Int64 = np.minimum(1 + np.log2(between_ms + 1.0).astype(np.int64), NUM_GAP_BUCKETS - 1)
+    return buckets
+
+
+def _stacked(parts: Sequence[Runs] | Sequence[Lookback], name: str, fill: int) -> Int64:
+    """Return one table ``[N, T]`` of all parts, one below the other, padded to the widest."""
+    tables: list[Int64] = [getattr(part, name) for part in parts]
+    width = max(table.shape[1] for table in tables)
+    return np.concatenate(
+        [np.pad(table, ((0, 0), (0, width - table.shape[1])), constant_values=fill) for table in tables]
+    )

@@ -75,6 +75,7 @@ class _Reading:
     """What the mean weights make of the new events of a sub-step."""
 
     step: SubStep
+    states: Tensor  # [G, H] of the users, before their newest events
     read: Read
     queries: Tensor  # [B, D]
 
@@ -88,9 +89,10 @@ class SequenceScorer:
         self.full_step_events = config.sub_step_events
         self.device = device
         self.num_learned = 0  # sub-steps: the next one's draws are those of this number
+        self.num_events = 0  # of these: the clock by which states grow old
         self.weights = SequenceWeights(self.config, self.seed, device)
         self.counts = torch.zeros(0, dtype=torch.float64, device=device)  # events in the replay log per item
-        self.states = UserStates(self.config.state_width, self.config.state_steps, device)
+        self.states = UserStates(self.config.state_width, self.config.state_events, device)
         self.replay = ReplayLog(self.config.replay_capacity_events)
         self.num_used_items = 0
         self._pending: _Reading | None = None
@@ -131,10 +133,12 @@ class SequenceScorer:
         reading = pending if pending is not None and pending.step is step else self._read_events(step)
         is_finite = True
         for again in range(num_steps(step.batch.effort, self.num_learned)):
-            forward = self._forward(step, len(known), Salt.SEQUENCE_AGAIN if again else Salt.SEQUENCE)
+            salt = Salt.SEQUENCE_AGAIN if again else Salt.SEQUENCE
+            forward = self._forward(step, reading.states, len(known), salt)
             is_finite &= self._descend(forward, known, len(step.batch))
         self._advance(step, reading)
         self.num_learned += 1
+        self.num_events += len(step.batch)
         return is_finite
 
     def state(self) -> State:
@@ -145,17 +149,18 @@ class SequenceScorer:
             "weights": self.weights.state(),
             "replay": self.replay.state(),
             "num_learned": self.num_learned,
+            "num_events": self.num_events,
         }
 
     def load(self, state: State) -> None:
         """Take ``state`` over, of as many users and items and the same widths; raises StateError if it does not fit."""
         tables = self._tables()
-        parts = Parts(state, [*tables, "states", "weights", "replay", "num_learned"])
+        parts = Parts(state, [*tables, "states", "weights", "replay", "num_learned", "num_events"])
         parts.fill(tables)
         parts.give("states", self.states)
         parts.give("weights", self.weights)
         parts.give("replay", self.replay)
-        self.num_learned = parts.count("num_learned")
+        self.num_learned, self.num_events = parts.count("num_learned"), parts.count("num_events")
         self._pending = None
 
     def is_finite(self) -> bool:
@@ -174,11 +179,11 @@ class SequenceScorer:
     def _tables(self) -> dict[str, Table]:
         return {"counts": self.counts[: self.num_used_items]}
 
-    def _forward(self, step: SubStep, num_items: int, salt: Salt = Salt.SEQUENCE) -> _Forward:
+    def _forward(self, step: SubStep, user_states: Tensor, num_items: int, salt: Salt) -> _Forward:
         config, rng = self.config, draws_of(self.seed, salt, self.num_learned)
         num_windows = config.replay_windows if replays(step.batch.effort) else 0
         windows = self.replay.draw(rng, num_windows, config.replay_context + config.replay_targets)
-        runs, states, own, ordinals = self._runs(step, runs_of_windows(windows))
+        runs, states, own, ordinals = self._runs(step, user_states, runs_of_windows(windows))
         packed, first = runs.packed(), len(runs.item_rows) - num_windows
         places, at = window_targets(windows, config.replay_targets)
         targets = self._to(np.concatenate([step.batch.item_rows, windows.item_rows[places, at]]))
@@ -199,12 +204,14 @@ class SequenceScorer:
 
     def _read_events(self, step: SubStep) -> _Reading:
         with torch.no_grad():
-            runs, states, own, ordinals = self._runs(step)
+            user_states = self._states_before_newest(step.before)
+            runs, states, own, ordinals = self._runs(step, user_states)
             means = self._means()
             read = means.read(runs.packed(), states)
-            return _Reading(step, read, means.ask(read, own, ordinals, self._lookback(step.context)))
+            queries = means.ask(read, own, ordinals, self._lookback(step.context))
+            return _Reading(step, user_states, read, queries)
 
-    def _runs(self, step: SubStep, *more: Runs) -> tuple[Runs, Tensor, Int64, Int64]:
+    def _runs(self, step: SubStep, user_states: Tensor, *more: Runs) -> tuple[Runs, Tensor, Int64, Int64]:
         """Return the runs of each user's new events, of what late ones may know, and those of ``more``.
 
         Returns:
@@ -215,7 +222,7 @@ class SequenceScorer:
         new, known = runs_of_users(step.before, step.batch, step.advancing[:, :num_read]), step.context.take(late)
         runs = stack_runs(new, runs_of_contexts(known), *more)
         num_from_zero = len(runs.item_rows) - len(step.users)
-        states = functional.pad(self._states_before_newest(step.before), (0, 0, 0, num_from_zero))
+        states = functional.pad(user_states, (0, 0, 0, num_from_zero))
         own, ordinals = step.groups.copy(), step.ordinals.copy()
         # The state of a late event's user has read what is newer than it, so it has a run of its own.
         own[late] = len(step.users) + np.arange(len(late))
@@ -223,7 +230,7 @@ class SequenceScorer:
         return runs, states, own, ordinals
 
     def _states_before_newest(self, context: Context) -> Tensor:
-        return self.states.before_newest(context, self.num_learned, self._read_again)
+        return self.states.before_newest(context, self.num_events, self._read_again)
 
     def _read_again(self, context: Context) -> Tensor:
         """Return the states ``[R, H]`` before the newest event of these histories, from what they hold before it."""
@@ -295,7 +302,7 @@ class SequenceScorer:
         batch, read = step.batch, reading.read
         new = read.hidden[self._to(read.places[moved, counts[moved] - 1])]
         newest_items = batch.item_rows[step.advancing[moved, counts[moved] - 1]]
-        self.states.move(step.users[moved], new, newest_items, self.num_learned)
+        self.states.move(step.users[moved], new, newest_items, self.num_events)
         events = np.sort(step.advancing[step.advancing >= 0])
         rows = batch.item_rows[events]
         times, weights = batch.times_ms[events], batch.weights[events]

@@ -45,9 +45,10 @@ def grow_table(table: Tensor, num_rows: int, fill: float = 0.0) -> Tensor:
 
 
 def add_at(table: Tensor, columns: Tensor, values: Tensor) -> None:
-    """Add ``values`` ``[R, n]`` to ``table`` ``[R, C]`` at ``columns`` ``[R, n]`` int32, repeated ones in their order.
+    """Add ``values`` ``[R, n]`` to the contiguous ``table`` ``[R, C]`` at ``columns`` ``[R, n]`` int32 in 0..C-1.
 
-    Like ``scatter_add_``, which would have the columns copied as int64 first.
+    On the CPU repeated columns are added up in their order. Like ``scatter_add_``, which would have the columns copied
+    as int64 first.
     """
     number = torch.int32 if table.numel() < 1 << 31 else torch.int64
     first = torch.arange(len(table), dtype=number, device=table.device) * table.shape[1]

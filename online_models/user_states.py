@@ -16,20 +16,24 @@ from online_models.tables import allocated_rows, grow_array, grow_table
 __all__ = ["UserStates"]
 
 Int64 = npt.NDArray[np.int64]
+_LONG_AGO = -(1 << 62)
+_BLOCK_USERS = 256
+"""Users whose states are made anew together: bounds the scratch memory."""
 
 
 class UserStates:
-    """A row per user, which costs one step of the network per event, however long the history is.
+    """A row per user, moved on by one step of the network per event, however long the history is.
 
-    One that weights of long ago made says little to those of now: it is made anew from what the history holds.
+    One that weights of long ago made says little to those of now: whoever asks for it gets one made anew, by as many
+    steps as the history holds events.
     """
 
-    def __init__(self, width: int, longest_steps: int, device: torch.device) -> None:
-        self.longest_steps = longest_steps
+    def __init__(self, width: int, longest_events: int, device: torch.device) -> None:
+        self.longest_events = longest_events
         self.device = device
         self.table = torch.zeros((0, width), device=device)
         self.newest_items = np.full(0, NO_ROW, np.int32)  # the item that the state is before
-        self.moved_at = np.zeros(0, np.int64)  # number of the sub-step
+        self.moved_at = np.zeros(0, np.int64)  # events of all users that were learned before
         self.num_used = 0
 
     def grow(self, num_users: int) -> None:
@@ -44,26 +48,28 @@ class UserStates:
     def reset(self, user_rows: Int64, item_rows: Int64) -> None:
         """Forget the states of these users, and of those whose newest item is one of these.
 
-        The state of the latter has read the second newest item, which is now to be read again.
+        The state of the latter has read the second newest item, which is now the newest: they too get one made anew.
         """
         users = np.union1d(user_rows, np.flatnonzero(np.isin(self.newest_items, item_rows)))
         self.table[self._to(users)] = 0.0
         self.newest_items[users] = NO_ROW
+        self.moved_at[users] = _LONG_AGO
 
     def before_newest(self, context: Context, now: int, read_again: Callable[[Context], Tensor]) -> Tensor:
         """Return the states ``[R, H]`` of the users of ``context``, 0 for those never seen.
 
         Args:
-            now: number of the sub-step.
-            read_again: makes the states ``[n, H]`` of those whose own is too old, from histories of two events or more.
+            now: events of all users that were learned so far.
+            read_again: makes states ``[n, H]`` from histories of two events or more.
         """
         is_new = context.user_rows >= len(self.table)
         rows = np.where(is_new, 0, context.user_rows)
         states = self.table[self._to(rows)].masked_fill(self._to(is_new)[:, None], 0.0)
-        is_old = ~is_new & (now - self.moved_at[rows] > self.longest_steps) & (context.lengths > 1)
+        is_old = ~is_new & (now - self.moved_at[rows] > self.longest_events) & (context.lengths > 1)
         old = np.flatnonzero(is_old)
-        if len(old):
-            states[self._to(old)] = read_again(context.take(old))
+        for start in range(0, len(old), _BLOCK_USERS):
+            block = old[start : start + _BLOCK_USERS]
+            states[self._to(block)] = read_again(context.take(block))
         return states
 
     def move(self, user_rows: Int64, states: Tensor, newest_items: Int64, now: int) -> None:

@@ -22,7 +22,6 @@ from online_models import (
     StepReport,
     TopK,
     cpu_facts,
-    keep_freed_memory,
     limit_cpu_threads,
 )
 from stream.decode import NOTHING_EXCLUDED, Decoded, Decoder, Excluded
@@ -49,7 +48,6 @@ def make_learner(settings: Settings) -> OnlineLearner:
         deterministic=model.deterministic,
     )
     try:
-        keep_freed_memory()
         limit_cpu_threads(model.cpu_threads)
         return OnlineLearner(config, time.perf_counter)
     except ModelConfigError as error:

@@ -86,8 +86,8 @@ WRONG = [
     (SequenceConfig, "replay_context", 0),
     (SequenceConfig, "replay_weight", -0.1),
     (SequenceConfig, "attention_items", 0),
-    (SequenceConfig, "attention_heads", -1),
-    (SequenceConfig, "state_steps", -1),
+    (SequenceConfig, "attention_heads", 0),
+    (SequenceConfig, "state_events", -1),
     (SequenceConfig, "replay_capacity_events", 0),
     (FusionConfig, "learning_rate", 0.0),
 ]

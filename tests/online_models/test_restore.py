@@ -33,7 +33,7 @@ DRAWING = SequenceConfig(
     replay_capacity_events=24,
     max_full_softmax_items=12,
     num_negatives=8,
-    state_steps=2,
+    state_events=40,
     attention_items=3,
 )
 """A log that wraps after 24 events, drawn negatives above 12 items, and states that are soon too old."""

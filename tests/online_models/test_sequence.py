@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from online_models import Batch, OnlineLearner, SequenceConfig
-from online_models.history import Histories
-from online_models.sequence import SequenceScorer
+from online_models.chance import Salt
+from online_models.history import Histories, SubStep
+from online_models.runs import runs_of_contexts
+from online_models.sequence import SequenceScorer, _Forward
 from tests.online_models.streams import NONE, events, small_config
 
 NUM_ITEMS = 24
@@ -63,6 +65,10 @@ def test_a_user_whose_newest_item_is_reset_is_read_anew_from_what_he_has_left() 
     assert bool((scorer.states.table[[0, 3]] == 0).all())
     assert torch.equal(scorer.states.table[1], kept)
     assert bool((kept != 0).any())
+    left = histories.context(np.array([0]))
+    assert left.item_rows[0, :3].tolist() == [2, 1, -1]
+    assert torch.allclose(scorer._states_before_newest(left), scorer._read_again(left))
+    assert bool((scorer._states_before_newest(left) != 0).any())
 
 
 def test_a_user_whose_older_item_is_reset_keeps_his_state() -> None:
@@ -100,10 +106,15 @@ def drawing_scorer(num_negatives: int, capacity: int, *batches: Batch) -> tuple[
     return scorer, histories
 
 
+def forward_of(scorer: SequenceScorer, step: SubStep) -> _Forward:
+    """Return what ``scorer`` would learn from, of users without a state."""
+    return scorer._forward(step, torch.zeros(len(step.users), 16), NUM_ITEMS, Salt.SEQUENCE)
+
+
 def test_items_are_assumed_to_be_drawn_as_often_as_they_are_in_the_replay_log() -> None:
     old, new = events([0, 1, 2, 3], [1, 1, 2, 2]), events([0, 0, 1, 1], [5, 6, 6, 7], [9000] * 4)
     scorer, histories = drawing_scorer(8, 4, old, new)
-    forward = scorer._forward(histories.plan(events([2], [3], [9999])), NUM_ITEMS)
+    forward = forward_of(scorer, histories.plan(events([2], [3], [9999])))
 
     # The log holds one 5, two 6 and one 7; half of what is drawn comes from it, the other half from all 24.
     shares = torch.full((NUM_ITEMS,), 0.5 / 24)
@@ -116,7 +127,7 @@ def test_draws_of_what_was_reset_are_replaced_by_uniform_ones_and_counted_as_suc
     scorer.reset(np.array([1]), np.array([3]))
     histories.reset(np.array([1]), np.array([3]))
 
-    forward = scorer._forward(histories.plan(events([2], [4], [9999])), NUM_ITEMS)
+    forward = forward_of(scorer, histories.plan(events([2], [4], [9999])))
 
     # Only item 1 is left of four events: about 50 of 400 draws are of it, and the others are uniform.
     assert scorer.counts.nonzero().tolist() == [[1]]
@@ -135,7 +146,7 @@ def test_drawn_items_pull_on_average_where_the_whole_catalogue_does() -> None:
 
     def gradient() -> torch.Tensor:
         scorer.num_learned += 1  # each sub-step has draws of its own
-        forward = scorer._forward(step, NUM_ITEMS)
+        forward = forward_of(scorer, step)
         found = torch.autograd.grad(scorer._loss(forward, KNOWN), [forward.items, forward.bias])
         rows = torch.arange(NUM_ITEMS) if forward.rows is None else forward.rows
         return torch.zeros(NUM_ITEMS, 17).index_copy_(0, rows, torch.cat([found[0], found[1][:, None]], 1))
@@ -167,22 +178,79 @@ def test_a_state_moves_by_several_events_at_once_as_it_does_one_by_one() -> None
     assert torch.allclose(states[1], states[2], atol=1e-5)
 
 
-@pytest.mark.parametrize(("state_steps", "is_made_anew"), [(0, True), (2, False)])
-def test_a_state_of_long_ago_is_made_anew_from_the_history(state_steps: int, is_made_anew: bool) -> None:
-    settings = replace(small_config().sequence, state_steps=state_steps)
+def moved_by_one_set_of_weights(state_events: int) -> tuple[SequenceScorer, Histories]:
+    """Return a scorer that read seven events of user 0 and three of user 1, and whose weights hardly ever moved."""
+    settings = SequenceConfig(
+        width=16, state_width=16, replay_windows=0, learning_rate=1e-12, state_events=state_events, attention_items=4
+    )
     scorer, histories = SequenceScorer(small_config(sequence=settings), torch.device("cpu")), Histories(8)
     scorer.grow(8, NUM_ITEMS)
-    for batch in (events([0, 0, 0], [1, 2, 3]), events([1, 1], [4, 5], [5000, 6000])):
+    times = iter(range(0, 100_000, 700))
+    for users in ([0, 0, 0], [1, 0, 0], [0, 0], [1, 1]):
+        batch = events(users, [3 * user + place for place, user in enumerate(users)], [next(times) for _ in users])
         step = histories.plan(batch)
         scorer.learn(step, KNOWN)
         histories.write(step.after)
+    return scorer, histories
+
+
+def test_a_state_made_anew_has_read_the_history_up_to_the_event_before_the_newest() -> None:
+    scorer, histories = moved_by_one_set_of_weights(10**9)
+    means, asked = scorer.weights.mean_network, histories.context(np.array([1, 0]))
+    expected = []
+    for place in range(2):  # each alone, by torch
+        runs = runs_of_contexts(asked.take(np.array([place])))
+        rows, types, gaps = (torch.from_numpy(table[0]) for table in (runs.item_rows, runs.event_types, runs.gaps))
+        read, _ = means.gru(means.inputs(scorer.weights.mean_items, rows, types, gaps)[:, None])
+        expected.append(read[-2, 0])
+
+    anew = scorer._read_again(asked)
+
+    assert asked.lengths.tolist() == [3, 7]
+    assert torch.allclose(anew, torch.stack(expected), atol=1e-6)
+    # What was moved on has read the start of a history too, so it is near and not the same.
+    assert torch.nn.functional.cosine_similarity(anew, scorer.states.table[[1, 0]]).min() > 0.9
+
+
+@pytest.mark.parametrize(("state_events", "is_made_anew"), [(1, True), (4, False)])
+def test_a_state_that_is_older_than_so_many_events_is_not_used(state_events: int, is_made_anew: bool) -> None:
+    scorer, histories = moved_by_one_set_of_weights(state_events)  # since user 0 was moved, 4 events were learned
     asked = histories.context(np.array([0]))
     before = scorer.score(asked, NUM_ITEMS)
-    late = histories.plan(events([0], [7], [2000]))  # at the time of his newest event: reads the same history as now
 
     scorer.states.table[0] = 100.0
 
-    assert torch.allclose(scorer.score(asked, NUM_ITEMS), before) is is_made_anew
-    assert scorer.states.moved_at[0] == 0
-    scorer.learn(late, KNOWN)
-    assert scorer.states.moved_at[0] == 2
+    assert torch.allclose(scorer.score(asked, NUM_ITEMS), before, atol=1e-4) is is_made_anew
+    step = histories.plan(events([0], [7], [90_000]))
+    scorer.learn(step, KNOWN)
+    histories.write(step.after)
+    assert scorer.states.moved_at[0] == 10
+    # His next event moved the state that was used, whichever that was.
+    expected = scorer._read_again(histories.context(np.array([0])))
+    assert torch.allclose(scorer.states.table[:1], expected, atol=1e-4) is is_made_anew
+
+
+def test_many_old_states_are_made_anew_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, histories = moved_by_one_set_of_weights(0)
+    sizes, read_again = [], scorer._read_again
+    monkeypatch.setattr("online_models.user_states._BLOCK_USERS", 3)
+    monkeypatch.setattr(
+        scorer, "_read_again", lambda context: (sizes.append(len(context.user_rows)), read_again(context))[1]
+    )
+
+    found = scorer.score(histories.context(np.array([0, 1, 0, 5, 1, 0, 0, 1])), NUM_ITEMS)
+
+    assert sizes == [3, 3, 1]  # user 5 has no history
+    assert torch.allclose(found[[0, 1]], found[[6, 7]], atol=1e-5)
+
+
+def test_a_sub_step_makes_an_old_state_anew_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, histories = moved_by_one_set_of_weights(0)
+    calls, read_again = [], scorer._read_again
+    monkeypatch.setattr(scorer, "_read_again", lambda context: (calls.append(1), read_again(context))[1])
+    step = histories.plan(events([0], [7], [90_000]))
+
+    scorer.score_events(step, NUM_ITEMS)
+    scorer.learn(step, KNOWN)
+
+    assert calls == [1]

@@ -50,12 +50,16 @@ def test_a_large_catalogue_is_ranked_in_blocks_like_a_small_one() -> None:
 @pytest.mark.parametrize("num_values", [1, 3, 1000, 10**9])
 @pytest.mark.parametrize("num_items", [639, 640, 641, 5000])
 @pytest.mark.parametrize("k", [1, 10])
-def test_a_list_from_the_best_groups_is_that_of_the_whole_catalogue(num_values: int, num_items: int, k: int) -> None:
+@pytest.mark.parametrize("has_nan", [False, True])
+def test_a_list_from_the_best_groups_is_that_of_the_whole_catalogue(
+    num_values: int, num_items: int, k: int, has_nan: bool
+) -> None:
     rng = np.random.default_rng(num_items)
     scores = rng.integers(0, num_values, (6, num_items)).astype(np.float32)
     scores[:3][rng.random((3, num_items)) < 0.5] = -np.inf
     scores[2, 17:] = -np.inf
-    scores[4, 600] = np.nan
+    if has_nan:  # then groups are not asked
+        scores[4, 600] = np.nan
 
     rows, best = exact_topk(torch.from_numpy(scores), k)
 
