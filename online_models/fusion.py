@@ -80,8 +80,7 @@ class Fusion:
     def gradients(self, scores: list[Tensor], mixture: Mixture, targets: Tensor) -> Tensor:
         """Return each question's slope of the loss in its weights: ``[E, C]`` float32."""
         shares = torch.softmax(mixture.scores, 1).nan_to_num_(nan=0.0)
-        means = torch.stack([mean_scores(shares, channel) for channel in scores], 1)
-        return means - torch.cat([channel.gather(1, targets[:, None]) for channel in scores], 1)
+        return mean_scores(shares, scores) - torch.cat([channel.gather(1, targets[:, None]) for channel in scores], 1)
 
     def learn(self, gradients: Tensor, situations: Tensor) -> bool:
         """Move the weights of the buckets asked; return False when that was not finite and left out."""

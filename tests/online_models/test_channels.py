@@ -28,8 +28,8 @@ def test_some_questions_of_a_row_for_all_are_that_row() -> None:
 
 def test_means_mixtures_and_slopes_are_those_of_the_rows_written_out() -> None:
     shares = torch.softmax(OWN, 1)
-    for scores in (SHARED, OWN):
-        assert torch.allclose(mean_scores(shares, scores), (shares * scores).sum(1), atol=1e-6)
+    expected = torch.stack([(shares * scores).sum(1) for scores in (SHARED, OWN)], 1)
+    assert torch.allclose(mean_scores(shares, [SHARED, OWN]), expected, atol=1e-6)
 
     fusion = Fusion(FusionConfig(), ("sequence", "popularity", "popularity_200"), 2)
     fusion.weights[1] = torch.tensor([0.3, -0.2, 0.7])
@@ -51,3 +51,20 @@ def test_channels_that_all_share_one_row_and_no_questions_at_all_are_mixed() -> 
 
     assert torch.allclose(fusion.mix([SHARED], torch.zeros(5, 1, dtype=torch.int64)), 2.0 * SHARED)
     assert fusion.mix([SHARED[:0]], torch.zeros(0, 1, dtype=torch.int64)).shape == (0, 30)
+
+
+def test_a_channel_that_scores_all_alike_has_no_slope_also_over_many_items() -> None:
+    # One sure item and a long tail: as single precision adds up, shares below 6e-8 are lost beside it.
+    scores = torch.randn(64, 20_000, generator=torch.Generator().manual_seed(0))
+    scores[:, 7] = 19.0
+    shares = torch.softmax(scores, 1)
+    alike = torch.full((64, 20_000), -4.6)
+
+    means = mean_scores(shares, [alike, alike[:1].expand(64, -1)])
+
+    assert (means + 4.6).abs().max() < 5e-6
+    assert (means + 4.6).mean(0).abs().max() < 1e-6
+
+
+def test_where_nothing_may_be_listed_means_are_nothing() -> None:
+    assert mean_scores(torch.zeros(5, 30), [SHARED, OWN]).abs().max() == 0
