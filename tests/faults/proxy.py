@@ -154,10 +154,9 @@ class _Connection:
     def reset(self) -> None:
         """End both connections with a reset."""
         for writer in (self._to_client, self._to_broker):
-            connection = writer.get_extra_info("socket")  # none where it has just ended by itself
-            if connection is not None:
-                with contextlib.suppress(OSError):
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # One that has just ended by itself has no socket any more, and with TLS not even one to ask for it.
+            with contextlib.suppress(OSError, AttributeError):
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
     async def _requests(self) -> None:
