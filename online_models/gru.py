@@ -88,6 +88,6 @@ def _steps(counts: list[int]) -> list[tuple[int, int, int]]:
     steps, read, begin = [], 0, 0
     for place, count in enumerate(counts):
         steps.append((read, begin, begin + count))
-        read += counts[0] if place == 0 else counts[place - 1]
+        read += counts[max(place - 1, 0)]
         begin += count
     return steps

@@ -16,7 +16,7 @@ from stream.records import OutRecord, Record
 from stream.schema import JournalEntry, OffsetRange
 from stream.settings import Settings
 from stream.transport import History, Transport
-from tests.stream.events import small_settings
+from tests.stream.events import journal_entry, small_settings
 
 
 @dataclass
@@ -225,22 +225,12 @@ def test_a_new_log_has_no_journal(log: Log) -> None:
 
 
 def an_entry(log: Log, epoch: int, first: int, next_offset: int) -> JournalEntry:
-    return JournalEntry(
+    return journal_entry(
         epoch=epoch,
         app=log.app,
         topic=log.events,
         partitions={"0": OffsetRange(first, next_offset)},
         positions={"0": next_offset},
-        counts={},
-        decoded_at_ms=1,
-        generated_at_ms=2,
-        config_hash="",
-        origin=0,
-        settings_since=0,
-        records_hash="",
-        applied_hash="",
-        lists_hash="",
-        chain="",
     )
 
 

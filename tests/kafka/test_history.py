@@ -13,6 +13,7 @@ from stream.kafka import EventProducer, KafkaHistory, TopicReader, ensure_topics
 from stream.schema import JournalEntry, OffsetRange
 from stream.settings import Settings
 from tests.contracts.test_transports import kafka_settings
+from tests.stream.events import journal_entry
 
 pytestmark = pytest.mark.broker
 
@@ -47,22 +48,11 @@ def admin(settings: Settings) -> Iterator[Any]:
 
 def an_entry(settings: Settings, epoch: int, topic: str | None = None, **spans: tuple[int, int]) -> JournalEntry:
     """Return an entry; `p0=(3, 7)` means the offsets 3 to 6 of partition 0."""
-    return JournalEntry(
+    return journal_entry(
         epoch=epoch,
         app=settings.worker.transactional_id,
         topic=topic or settings.topics.events,
         partitions={name[1:]: OffsetRange(*span) for name, span in spans.items()},
-        positions={},
-        counts={},
-        decoded_at_ms=0,
-        generated_at_ms=0,
-        config_hash="",
-        origin=0,
-        settings_since=0,
-        records_hash="",
-        applied_hash="",
-        lists_hash="",
-        chain="",
     )
 
 
