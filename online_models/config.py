@@ -211,6 +211,8 @@ class LearnerConfig:
     """A second transition memory, of what came right after the newest item."""
     cooccurrence: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(position_decay=0.9))
     """The memory of what comes near what; its ``popularity_power`` is not used: a cosine is one half."""
+    baskets: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(num_recent=32, position_decay=1.0))
+    """The memory of what comes in one session; its ``popularity_power`` is not used either."""
     neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)
     recency: RecencyConfig = field(default_factory=RecencyConfig)
     mf: FactorizationConfig = field(default_factory=FactorizationConfig)

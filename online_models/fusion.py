@@ -17,6 +17,7 @@ FIRST_WEIGHTS = {
     "transitions": 0.5,
     "successors": 0.2,
     "cooccurrence": 0.3,
+    "baskets": 0.3,
     "neighbours": 0.3,
     "recency": 0.1,
     "popularity": 0.3,

@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 
+from online_models.baskets import Baskets
 from online_models.config import LearnerConfig, PopularityConfig
 from online_models.cooccurrence import Cooccurrence
 from online_models.errors import ConfigError
@@ -35,6 +36,7 @@ SCORERS: Mapping[str, Callable[[LearnerConfig, torch.device], Scorer]] = {
     "transitions": lambda config, device: Transitions("transitions", config.transitions, device),
     "successors": lambda config, device: Transitions("successors", config.successors, device),
     "cooccurrence": lambda config, device: Cooccurrence("cooccurrence", config.cooccurrence, device),
+    "baskets": lambda config, device: Baskets("baskets", config.baskets, device),
     "neighbours": lambda config, device: Neighbours(config.neighbours, config.history_length, device),
     "recency": lambda config, device: Recency(config.recency, config.history_length, device),
     "mf": MatrixFactorization,
@@ -46,6 +48,7 @@ CHANNELS: Mapping[str, tuple[str, ...]] = {
     "transitions": ("transitions", "popularity"),
     "successors": ("successors", "popularity"),
     "cooccurrence": ("cooccurrence", "popularity"),
+    "baskets": ("baskets", "popularity"),
     "neighbours": ("neighbours", "popularity"),
     "recency": ("recency", "popularity"),
     **{name: (name,) for name in HALF_LIVES_EVENTS},
@@ -55,6 +58,7 @@ CHANNELS: Mapping[str, tuple[str, ...]] = {
         "transitions",
         "successors",
         "cooccurrence",
+        "baskets",
         "neighbours",
         "recency",
         "popularity",

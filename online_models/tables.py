@@ -44,14 +44,14 @@ def grow_table(table: Tensor, num_rows: int, fill: float = 0.0) -> Tensor:
     return grown
 
 
-def add_at(table: Tensor, columns: Tensor, values: Tensor) -> None:
-    """Add ``values`` ``[R, n]`` to the contiguous ``table`` ``[R, C]`` at ``columns`` ``[R, n]`` int32 in 0..C-1.
+def add_at(table: Tensor, rows: Tensor, columns: Tensor, values: Tensor) -> None:
+    """Add ``values`` ``[n, S]`` to the contiguous ``table`` ``[R, C]`` at ``rows`` ``[n]`` and ``columns`` ``[n, S]``.
 
-    On the CPU repeated columns are added up in their order. Like ``scatter_add_``, which would have the columns copied
-    as int64 first.
+    On the CPU what comes to one place is added up in order. Like ``scatter_add_``, which would have the columns, int32
+    in 0..C-1, copied as int64 first.
     """
     number = torch.int32 if table.numel() < 1 << 31 else torch.int64
-    first = torch.arange(len(table), dtype=number, device=table.device) * table.shape[1]
+    first = (rows * table.shape[1]).to(number)
     table.view(-1).index_add_(0, (columns + first[:, None]).flatten(), values.flatten())
 
 

@@ -21,8 +21,6 @@ __all__ = ["Transitions"]
 Int64 = npt.NDArray[np.int64]
 _KEY_BITS = 32
 _SLOT_BITS = 12
-_SMOOTHING = 0.01
-"""Evidence that every item is taken to have: what was never seen to follow is unlikely, not impossible."""
 _BLOCK_ROWS = 4096
 
 
@@ -34,6 +32,8 @@ class Transitions:
     the number of events and the memory is bounded per item.
     """
 
+    smoothing = 0.01
+    """Evidence that every item is taken to have: what was never seen to follow is unlikely, not impossible."""
     inherits = True
     """Whether a new neighbour takes over the evidence of the one whose place it takes; else it must bring as much."""
 
@@ -75,10 +75,10 @@ class Transitions:
 
     def score(self, context: Context, num_items: int) -> Tensor:
         """Return the logarithm of the evidence that each item comes next: ``[R, num_items]``."""
-        neighbours, weights = self._recall(context)
-        scores = torch.zeros((len(neighbours), num_items), device=weights.device)
-        add_at(scores, neighbours.flatten(1).clamp_(min=0), weights.flatten(1))
-        return scores.mul_(self._target_worth(num_items) / self.scale.value).add_(_SMOOTHING).log_()
+        lists, _, neighbours, evidence = self._recall(self._sources(context))
+        scores = torch.zeros((len(context.user_rows), num_items), device=evidence.device)
+        add_at(scores, lists, neighbours.clamp_(min=0), evidence)
+        return scores.mul_(self._target_worth(num_items)).add_(self.smoothing).log_()
 
     def score_events(self, step: SubStep, num_items: int) -> Tensor:
         """Return the scores just before each event of ``step``: ``[B, num_items]``."""
@@ -94,22 +94,21 @@ class Transitions:
             ``[R, K]`` int64; of equal contributions the newest item's counts.
         """
         sources = self._sources(context)
-        neighbours, weights = self._recall(context)
+        lists, columns, neighbours, evidence = self._recall(sources)
         num_lists, k = item_rows.shape
+        size = len(self.counts) + 1
         # Which place of the list each item has, by a table over the catalogue; the spare last column takes
         # NO_ROW of both sides.
-        places = torch.full((num_lists, len(self.counts) + 1), NO_ROW, dtype=torch.int16, device=weights.device)
-        columns = torch.arange(k, dtype=torch.int16, device=weights.device).expand(num_lists, k)
-        places.scatter_(1, item_rows % (len(self.counts) + 1), columns)
+        places = torch.full((num_lists, size), NO_ROW, dtype=torch.int16, device=evidence.device)
+        numbers = torch.arange(k, dtype=torch.int16, device=evidence.device).expand(num_lists, k)
+        places.scatter_(1, item_rows % size, numbers)
         places[:, -1] = NO_ROW
-        spots = places.gather(1, neighbours.flatten(1).long() % (len(self.counts) + 1)).view(neighbours.shape)
-        lists, positions, slots = torch.nonzero(spots != NO_ROW, as_tuple=True)
-        spot = spots[lists, positions, slots].long()
-        found = torch.zeros((num_lists, sources.shape[1], k), device=weights.device)
-        found[lists, positions, spot] = weights[lists, positions, slots]
-        best, position = found.max(dim=1)
-        reasons = sources.gather(1, position)
-        return reasons.masked_fill_(best <= 0, NO_ROW)
+        spots = places.view(-1)[lists[:, None] * size + neighbours % size]
+        found_at, slots = torch.nonzero(spots != NO_ROW, as_tuple=True)
+        found = torch.zeros((num_lists, sources.shape[1], k), device=evidence.device)
+        found[lists[found_at], columns[found_at], spots[found_at, slots].long()] = evidence[found_at, slots]
+        best, column = found.max(dim=1)
+        return sources.gather(1, column).masked_fill_(best <= 0, NO_ROW)
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Add every event's weight to the transitions from its recent items to its own."""
@@ -152,15 +151,23 @@ class Transitions:
         rows = context.item_rows[:, : self.config.num_recent]
         return torch.from_numpy(rows).to(self.counts.device)
 
-    def _recall(self, context: Context) -> tuple[Tensor, Tensor]:
-        """Return neighbours ``[R, n, S]`` int32 of the newest n items and their weighted evidence."""
-        sources = self._sources(context)
-        inside = sources.clamp(min=0)
-        worth = self.position_weights[: sources.shape[1]] * (sources != NO_ROW) * self._source_worth(inside)
-        return self.neighbours[inside], self.weights[inside] * worth[:, :, None]
+    def _earlier(self, step: SubStep) -> Tensor:
+        """Return the items that each event is evidence of following: ``[B, n]``."""
+        return self._sources(step.context)
+
+    def _recall(self, sources: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what each of the ``sources`` ``[R, N]`` is evidence for; n of them are not ``NO_ROW``.
+
+        Returns:
+            Row and column of each, ``[n]`` int64; its neighbours ``[n, S]`` int32; the evidence for them, ``[n, S]``.
+        """
+        lists, columns = torch.nonzero(sources != NO_ROW, as_tuple=True)
+        rows = sources[lists, columns]
+        worth = self.position_weights[columns] * self._source_worth(rows) / self.scale.value
+        return lists, columns, self.neighbours[rows], self.weights[rows].mul_(worth[:, None])
 
     def _source_worth(self, sources: Tensor) -> Tensor:
-        """Return what evidence from these items is worth, besides their position: ``[R, n]``."""
+        """Return what evidence from these items is worth, besides their position: ``[n]``."""
         return torch.ones_like(sources, dtype=torch.float32)
 
     def _target_worth(self, num_items: int) -> Tensor:
@@ -173,7 +180,7 @@ class Transitions:
 
     def _evidence(self, step: SubStep) -> tuple[Tensor, Tensor, Tensor]:
         """Return the different (source, target) pairs of the step, in order, and the evidence for each."""
-        sources = self._sources(step.context)
+        sources = self._earlier(step)
         weights = torch.from_numpy(step.batch.weights).to(sources.device)
         targets = torch.from_numpy(step.batch.item_rows).to(sources.device)
         worth = weights[:, None] * self.evidence_weights[: sources.shape[1]]
