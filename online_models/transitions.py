@@ -191,15 +191,31 @@ class Transitions:
         return different >> _KEY_BITS, different & ((1 << _KEY_BITS) - 1), evidence * self.scale.value
 
     def _add(self, sources: Tensor, targets: Tensor, evidence: Tensor) -> None:
-        # Of the same type as the table: a comparison of two types copies the whole table first.
-        is_there = self.neighbours[sources] == targets.to(torch.int32)[:, None]
-        is_held, slots = is_there.max(dim=1)
-        held_rows, held_slots = sources[is_held], slots[is_held]
+        slots = self._slots_of(sources, targets)
+        is_held = slots != NO_ROW
+        held_rows, held_slots = sources[is_held], slots[is_held].long()
         new_weights = self.weights[held_rows, held_slots] + evidence[is_held]
         self.weights[held_rows, held_slots] = new_weights.clamp_(min=0.0)
         is_new = ~is_held & (evidence > 0)
         if bool(is_new.any()):
             self._insert(sources[is_new], targets[is_new], evidence[is_new])
+
+    def _slots_of(self, sources: Tensor, targets: Tensor) -> Tensor:
+        """Return in which slot of its source each target is, ``NO_ROW`` where in none: ``[n]`` int16.
+
+        Args:
+            sources: ``[n]`` int64, sorted.
+            targets: ``[n]`` int64.
+        """
+        rows, groups = torch.unique_consecutive(sources, return_inverse=True)
+        wanted, columns = torch.unique(targets, return_inverse=True)
+        numbers = torch.full((len(self.counts) + 1,), NO_ROW, dtype=torch.int32, device=targets.device)
+        numbers[wanted] = torch.arange(len(wanted), dtype=torch.int32, device=targets.device)
+        found = numbers[self.neighbours[rows].long()]  # an empty slot asks for the last, which nobody wants
+        at, slots = torch.nonzero(found != NO_ROW, as_tuple=True)
+        places = torch.full((len(rows), len(wanted)), NO_ROW, dtype=torch.int16, device=targets.device)
+        places[at, found[at, slots].long()] = slots.to(torch.int16)
+        return places[groups, columns]
 
     def _insert(self, sources: Tensor, targets: Tensor, evidence: Tensor) -> None:
         """Give each new neighbour of a source a slot of its own, the strongest the emptiest.
