@@ -5,6 +5,7 @@ from online_models.allocator import keep_freed_memory
 from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import (
     FactorizationConfig,
+    FrequencyConfig,
     FusionConfig,
     LearnerConfig,
     NeighboursConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "OnlineLearner",
     "PartitionedIndex",
     "PopularityConfig",
+    "FrequencyConfig",
     "RecencyConfig",
     "RerankerConfig",
     "SequenceConfig",

@@ -7,6 +7,7 @@ from online_models.errors import ConfigError
 
 __all__ = [
     "FactorizationConfig",
+    "FrequencyConfig",
     "FusionConfig",
     "LearnerConfig",
     "NeighboursConfig",
@@ -81,6 +82,20 @@ class RecencyConfig:
 
     def __post_init__(self) -> None:
         _expect("recency.position_decay", self.position_decay, 0 < self.position_decay <= 1, "in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequencyConfig:
+    """What each user takes again and again as a scorer."""
+
+    items_per_user: int = 128
+    """Items remembered per user, the one with the least count is evicted; 8 bytes each. 1 to 4096."""
+    half_life_events: float = 200.0
+    """Own events after which a count is worth half. More than 0."""
+
+    def __post_init__(self) -> None:
+        _expect_range("frequency.items_per_user", self.items_per_user, 1, 4096)
+        _expect("frequency.half_life_events", self.half_life_events, self.half_life_events > 0, "> 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +230,7 @@ class LearnerConfig:
     """The memory of what comes in one session; its ``popularity_power`` is not used either."""
     neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)
     recency: RecencyConfig = field(default_factory=RecencyConfig)
+    frequency: FrequencyConfig = field(default_factory=FrequencyConfig)
     mf: FactorizationConfig = field(default_factory=FactorizationConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)

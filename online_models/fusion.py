@@ -20,6 +20,7 @@ FIRST_WEIGHTS = {
     "baskets": 0.3,
     "neighbours": 0.3,
     "recency": 0.1,
+    "frequency": 0.1,
     "popularity": 0.3,
     "popularity_200": 0.0,
     "popularity_2000": 0.0,
@@ -27,6 +28,8 @@ FIRST_WEIGHTS = {
 }
 """Trust before anything was learned."""
 
+_FIRST_STEPS, _LEAST_SHARE = 50.0, 0.2
+"""Steps that are hardly shortened; later ones fall with the square root of their number, to this share."""
 _FEW_EVENTS = 4.0
 """A bucket that fewer events of a sub-step were in moves less, by how many more these would have been."""
 
@@ -94,7 +97,8 @@ class Fusion:
         if not bool(torch.isfinite(sums).all()):
             return False
         rows = torch.nonzero(counts)[:, 0]
-        self.adam.begin()
+        # Constant steps would never settle, and vanishing ones not follow what changes.
+        self.adam.begin(max(_LEAST_SHARE, (1.0 + self.adam.num_steps / _FIRST_STEPS) ** -0.5))
         self.adam.update("weights", self.weights, sums[rows] / (counts[rows, None] + _FEW_EVENTS), rows)
         self.num_events += counts
         return True

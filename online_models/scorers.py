@@ -10,6 +10,7 @@ from online_models.config import LearnerConfig, PopularityConfig
 from online_models.cooccurrence import Cooccurrence
 from online_models.errors import ConfigError
 from online_models.factorization import MatrixFactorization
+from online_models.frequency import Frequency
 from online_models.neighbours import Neighbours
 from online_models.popularity import Popularity
 from online_models.recency import Recency
@@ -39,6 +40,7 @@ SCORERS: Mapping[str, Callable[[LearnerConfig, torch.device], Scorer]] = {
     "baskets": lambda config, device: Baskets("baskets", config.baskets, device),
     "neighbours": lambda config, device: Neighbours(config.neighbours, config.history_length, device),
     "recency": lambda config, device: Recency(config.recency, config.history_length, device),
+    "frequency": lambda config, device: Frequency(config.frequency, device),
     "mf": MatrixFactorization,
     "sequence": SequenceScorer,
 }
@@ -51,6 +53,7 @@ CHANNELS: Mapping[str, tuple[str, ...]] = {
     "baskets": ("baskets", "popularity"),
     "neighbours": ("neighbours", "popularity"),
     "recency": ("recency", "popularity"),
+    "frequency": ("frequency", "popularity"),
     **{name: (name,) for name in HALF_LIVES_EVENTS},
     "mf": ("mf", "transitions", "popularity"),
     "sequence": (
@@ -61,6 +64,7 @@ CHANNELS: Mapping[str, tuple[str, ...]] = {
         "baskets",
         "neighbours",
         "recency",
+        "frequency",
         "popularity",
         *HALF_LIVES_EVENTS,
     ),

@@ -213,14 +213,14 @@ function showLetters(s) {
 
 const CHANNELS = {
   sequence: "sequence model", transitions: "what follows what", successors: "right after the newest",
-  cooccurrence: "taken near it", baskets: "taken together", neighbours: "similar users", recency: "had before", popularity: "popular",
+  cooccurrence: "taken near it", baskets: "taken together", neighbours: "similar users", recency: "had lately", frequency: "has often", popularity: "popular",
   reranker: "second look", mf: "taste",
 };
 const family = (channel) => (channel.startsWith("popularity") ? "popularity" : channel);
 const spoken = (channel) => CHANNELS[channel] ?? channel;
 const colour = (channel) => {
   const at = Object.keys(CHANNELS).indexOf(channel);
-  return `c${at < 0 ? 7 : at % 9}`;
+  return `c${at < 0 ? 7 : at % 10}`;
 };
 let question = 0;
 
