@@ -197,8 +197,8 @@ def test_a_model_beats_chance_on_a_circle_of_items(name: str) -> None:
     reports = run(learner, cycle(1600), 64)
     ranks = np.concatenate([report.ranks["model"] for report in reports[15:]])
 
-    # Chance is (24 + 1) / 2. Recency and frequency know only where a user was, which trust turns into where he will not be; alike
-    # users were before him and behind him on the circle, and do not tell which.
+    # Chance is (24 + 1) / 2. Recency and frequency know only where a user was, which trust turns into where he will not
+    # be; alike users were before him and behind him on the circle, and do not tell which.
     limit = 11.0 if name in ("recency", "frequency", "neighbours") else 4.0
     assert ranks.mean() < limit
     assert len(ranks) == 640
