@@ -119,7 +119,8 @@ class Frequency:
     def _common(self, num_items: int) -> Float32:
         """Return the events that everybody is taken to have had of each item: ``[num_items]``."""
         totals = self.totals[:num_items] + _LEAST_COUNT
-        common: Float32 = (totals * (_COMMON_EVENTS / max(totals.sum(), _LEAST_COUNT))).astype(np.float32)
+        # Not by the sum of what is returned: items that come later in a sub-step have a row already.
+        common: Float32 = (totals * (_COMMON_EVENTS / (self.totals.sum() + 1.0))).astype(np.float32)
         return common
 
     def _add(self, users: Int64, items: Int64, weights: Float32) -> None:

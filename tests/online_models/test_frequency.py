@@ -38,14 +38,14 @@ class Taught:
         context = self.histories.context(np.array([user]))
         common = self.scorer.totals[:NUM_ITEMS] + 0.1
         scores = self.scorer.score(context, NUM_ITEMS)[0].double().exp().numpy()
-        return (scores - 20.0 * common / common.sum()).tolist()
+        return (scores - 20.0 * common / (self.scorer.totals.sum() + 1.0)).tolist()
 
 
 def test_the_score_is_the_count_beside_twenty_events_as_everybody_has_them() -> None:
     taught = Taught().taught([0, 1], [1, 2]).taught([0], [1]).taught([0], [3])
 
     scores = taught.scorer.score(taught.histories.context(np.array([0])), NUM_ITEMS)[0].tolist()
-    total = 4 + 0.1 * NUM_ITEMS
+    total = 4 + 1
     assert scores[1] == pytest.approx(math.log(2 + 20 * 2.1 / total), abs=1e-5)
     assert scores[2] == pytest.approx(math.log(20 * 1.1 / total), abs=1e-5)
     assert scores[5] == pytest.approx(math.log(20 * 0.1 / total), abs=1e-5)
