@@ -208,7 +208,7 @@ class LearnerConfig:
     k: int = 10
     """K of the lists kept in step reports. 1 to 1000."""
     sub_step_events: int = 64
-    """Events learned together; evaluating them takes some 45 bytes times this times the items. 1 to 512."""
+    """Events learned together; evaluating them takes some 55 bytes times this times the items. 1 to 512."""
     history_length: int = 50
     """L, events remembered per user. 2 to 1000."""
     owned_capacity: int = 4096

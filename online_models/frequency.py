@@ -21,6 +21,7 @@ _COMMON_EVENTS = 20.0
 _LEAST_COUNT = 0.1
 """Events of everybody that every item is taken to have had."""
 _KEY_BITS = 32
+_BLOCK_ROWS = 4096
 
 
 class Frequency:
@@ -55,11 +56,15 @@ class Frequency:
     def reset(self, user_rows: Int64, item_rows: Int64) -> None:
         """Forget what these users took, and these items wherever they are remembered."""
         self.items[user_rows], self.counts[user_rows] = NO_ROW, 0.0
-        if len(item_rows):
-            self.totals[item_rows] = 0.0
-            used = self.items[: self.num_used]
-            gone = np.isin(used, item_rows)
-            used[gone], self.counts[: self.num_used][gone] = NO_ROW, 0.0
+        if not len(item_rows):
+            return
+        self.totals[item_rows] = 0.0
+        gone = np.zeros(self.num_used_items + 1, np.bool_)
+        gone[item_rows] = True  # the last place is False: NO_ROW points there
+        for start in range(0, self.num_used, _BLOCK_ROWS):
+            block = slice(start, min(start + _BLOCK_ROWS, self.num_used))
+            hit = gone[self.items[block]]
+            self.items[block][hit], self.counts[block][hit] = NO_ROW, 0.0
 
     def score(self, context: Context, num_items: int) -> Tensor:
         """Return the logarithm of how often each user took each item, lately and as everybody: ``[R, num_items]``."""

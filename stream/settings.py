@@ -224,7 +224,7 @@ class ModelSettings(_Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model lives; auto: cuda if there.")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of everything that is drawn at random.")
     sub_step_events: int = Field(
-        64, ge=1, le=512, description="Events of one optimizer step; evaluation takes 45 bytes x this x items."
+        64, ge=1, le=512, description="Events of one optimizer step; evaluation takes 55 bytes x this x items."
     )
     history_length: int = Field(50, ge=2, le=1_000, description="Newest events remembered per user.")
     user_capacity: int = Field(
