@@ -108,7 +108,7 @@ class Frequency:
 
     def is_finite(self) -> bool:
         """Return whether no count is NaN or infinite."""
-        return are_finite([self.counts[: self.num_used]])
+        return are_finite(self._tables().values())
 
     def table_sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, allocated) entries by name."""
