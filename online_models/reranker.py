@@ -33,12 +33,15 @@ _CLIP_NORM = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """The N best items of E questions in a new order, and what the network needs to learn from them."""
+    """The N best items of E questions in a new order, and what the network needs to learn from them.
+
+    In lists of K items, at least N, the others are where the mixture's probability puts them.
+    """
 
     rows: Tensor
-    """``[E, N]`` int64, best first; ``NO_ROW`` where the list is shorter."""
+    """``[E, K]`` int64, best first; ``NO_ROW`` where the list is shorter."""
     log_shares: Tensor
-    """``[E, N]`` float32, descending: log of the probability over what may be listed; minus infinity where empty."""
+    """``[E, K]`` float32, descending: log of the probability over what may be listed; minus infinity where empty."""
     candidates: Tensor
     """``[E, N]`` int64, the same rows in the order of the mixture."""
     features: Tensor
@@ -49,7 +52,7 @@ class Reranked:
     """``[E, S]`` int64."""
 
     def ranks(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rank of each target among the N, see ``mid_ranks``, and whether it is there: ``[E]`` each.
+        """Return the rank of each target among the K, see ``mid_ranks``, and whether it is there: ``[E]`` each.
 
         The rank is infinite where it is not.
         """
@@ -112,9 +115,12 @@ class Reranker:
             channels: scores ``[E, I]`` of each.
             situations: ``[E, S]`` int64, see ``situations_of``.
             context: of the E users.
-            at_least: N is this or the configured number, whichever is more.
+            at_least: length of the lists, where that is more than N; what is behind the N best of the mixture, of
+                which the network was taught nothing, keeps the probability that the mixture gave it.
         """
         candidates, mixed = exact_topk(mixture.scores, max(self.config.num_best, at_least))
+        candidates, behind = candidates[:, : self.config.num_best], candidates[:, self.config.num_best :]
+        mixed, mixed_behind = mixed[:, : self.config.num_best], mixed[:, self.config.num_best :]
         features = self._features(channels, candidates, context)
         situations = situations.to(self.device)
         with torch.no_grad():
@@ -123,9 +129,11 @@ class Reranker:
         share = (torch.logsumexp(mixed, 1) - mixture.log_total).clamp(max=0.0)
         log_shares = torch.log_softmax(scores, 1) + share[:, None]
         log_shares = log_shares.masked_fill(mixed == -torch.inf, -torch.inf)
+        shares_behind = (mixed_behind - mixture.log_total[:, None]).masked_fill(mixed_behind == -torch.inf, -torch.inf)
+        rows, log_shares = torch.cat([candidates, behind], 1), torch.cat([log_shares, shares_behind], 1)
         order = torch.argsort(log_shares, dim=1, descending=True, stable=True)
         return Reranked(
-            rows=candidates.gather(1, order),
+            rows=rows.gather(1, order),
             log_shares=log_shares.gather(1, order),
             candidates=candidates,
             features=features,

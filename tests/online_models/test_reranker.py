@@ -439,3 +439,19 @@ def test_questions_are_answered_together_as_alone() -> None:
         assert torch.equal(tell(alone)[0], tell(together)[place])
         assert torch.equal(alone.rows[0], together.rows[place])
         assert torch.allclose(alone.log_shares[0], together.log_shares[place], atol=1e-5)
+
+
+def test_what_is_behind_the_best_keeps_the_probability_of_the_mixture() -> None:
+    asked, reranker = Asked(3), make(5)
+    reranker.means["last"].normal_(generator=torch.Generator().manual_seed(1))
+
+    reranked, mixture = asked.by(reranker, 12), asked.mixture()
+
+    inside = (reranked.rows[:, :, None] == reranked.candidates[:, None, :]).any(2)
+    shares = mixture.scores.gather(1, reranked.rows.clamp(min=0)) - mixture.log_total[:, None]
+    is_behind = ~inside & (reranked.rows >= 0) & torch.isfinite(reranked.log_shares)
+    assert reranked.candidates.shape[1] == 5
+    assert int(is_behind.sum()) > 5
+    assert torch.allclose(reranked.log_shares[is_behind], shares[is_behind])
+    assert not torch.allclose(reranked.log_shares[inside], shares[inside])
+    assert bool((reranked.log_shares.diff(dim=1).nan_to_num(nan=-1.0) <= 0).all())
