@@ -213,8 +213,8 @@ function showLetters(s) {
 
 const CHANNELS = {
   sequence: "sequence model", transitions: "what follows what", successors: "right after the newest",
-  cooccurrence: "taken near it", baskets: "taken together", neighbours: "similar users", recency: "had lately", frequency: "has often", popularity: "popular",
-  reranker: "second look", mf: "taste",
+  cooccurrence: "taken near it", baskets: "taken together", neighbours: "similar users", recency: "had lately",
+  frequency: "has often", popularity: "popular", reranker: "second look", mf: "taste",
 };
 const family = (channel) => (channel.startsWith("popularity") ? "popularity" : channel);
 const spoken = (channel) => CHANNELS[channel] ?? channel;
