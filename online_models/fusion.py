@@ -98,8 +98,9 @@ class Fusion:
             return False
         rows = torch.nonzero(counts)[:, 0]
         # Constant steps would never settle, and vanishing ones not follow what changes.
-        self.adam.begin(max(_LEAST_SHARE, (1.0 + self.adam.num_steps / _FIRST_STEPS) ** -0.5))
-        self.adam.update("weights", self.weights, sums[rows] / (counts[rows, None] + _FEW_EVENTS), rows)
+        share = max(_LEAST_SHARE, (1.0 + self.adam.num_steps / _FIRST_STEPS) ** -0.5)
+        slopes = sums[rows] / (counts[rows, None] + _FEW_EVENTS)
+        self.adam.step({"weights": self.weights}, [slopes], {"weights": rows}, share)
         self.num_events += counts
         return True
 

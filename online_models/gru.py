@@ -43,16 +43,19 @@ class _Recurrence(torch.autograd.Function):
         hidden = torch.cat([states, gates.new_empty((len(gates), width))])
         switches = gates[:, : 2 * width].clone()  # reset and update
         news = gates[:, 2 * width :].clone()
-        pasts = torch.empty_like(news)  # what the past says to the new, before the reset
-        across = weight.T
-        for read, begin, end in _steps(counts):
-            before = hidden[read : read + end - begin]
-            said = torch.addmm(bias, before, across)
-            switch, new, past = switches[begin:end], news[begin:end], pasts[begin:end]
-            switch.add_(said[:, : 2 * width]).sigmoid_()
-            past.copy_(said[:, 2 * width :])
-            new.addcmul_(switch[:, :width], past).tanh_()
-            torch.lerp(new, before, switch[:, width:], out=hidden[len(states) + begin : len(states) + end])
+        said = torch.empty_like(gates)  # by the past
+        resets, updates = torch.split(switches, width, 1)
+        switched, pasts = torch.split(said, 2 * width, 1)  # what it says to the new counts after the reset
+        (before, *after), across = torch.split(hidden, [len(states), *counts]), weight.T
+        # In blocks of a step, all made at once: a slice at a time would cost more than what is done with it.
+        tables = (said, switched, switches, resets, pasts, news, updates)
+        for count, now, *blocks in zip(counts, after, *(torch.split(table, counts) for table in tables), strict=True):
+            all_said, to_switch, switch, reset, past, new, update = blocks
+            before = before if len(before) == count else before[:count]
+            torch.addmm(bias, before, across, out=all_said)
+            switch.add_(to_switch).sigmoid_()
+            new.addcmul_(reset, past).tanh_()
+            before = torch.lerp(new, before, update, out=now)
         ctx.save_for_backward(hidden, switches, news, pasts, weight)
         ctx.counts = counts
         return hidden[len(states) :]
@@ -60,34 +63,34 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         hidden, switches, news, pasts, weight = ctx.saved_tensors
-        (slope,) = slopes
-        width, num_runs = news.shape[1], ctx.counts[0]
-        resets, updates = switches[:, :width], switches[:, width:]
-        steps = _steps(ctx.counts)
-        read = torch.cat([hidden[first : first + end - begin] for first, begin, end in steps])
+        width, counts = news.shape[1], ctx.counts
+        resets, updates = torch.split(switches, width, 1)
+        blocks = torch.split(hidden, [counts[0], *counts])
+        read = torch.cat([block[:count] for block, count in zip(blocks, counts, strict=False)])
         by_new = (1.0 - updates).mul_(1.0 - news * news)
         by_update = (read - news).mul_(updates).mul_(1.0 - updates)
         by_reset = (pasts * resets).mul_(1.0 - resets)
         of_past = torch.empty((len(news), 3 * width), dtype=news.dtype)
         of_new = torch.empty_like(news)
-        left = torch.zeros((num_runs, width), dtype=news.dtype)
-        for _, begin, end in reversed(steps):
-            here, new, total = of_past[begin:end], of_new[begin:end], left[: end - begin].add_(slope[begin:end])
-            torch.mul(total, by_new[begin:end], out=new)
-            torch.mul(new, by_reset[begin:end], out=here[:, :width])
-            torch.mul(total, by_update[begin:end], out=here[:, width : 2 * width])
-            torch.mul(new, resets[begin:end], out=here[:, 2 * width :])
-            total.mul_(updates[begin:end]).addmm_(here, weight)
+        left = torch.zeros((counts[0], width), dtype=news.dtype)
+        tables = (
+            *slopes,
+            by_new,
+            by_update,
+            by_reset,
+            resets,
+            updates,
+            of_new,
+            of_past,
+            *torch.split(of_past, width, 1),
+        )
+        steps = zip(counts, *(torch.split(table, counts) for table in tables), strict=True)
+        for count, slope, to_new, to_update, to_reset, reset, update, new, here, *parts in reversed(list(steps)):
+            total = left[:count].add_(slope)
+            torch.mul(total, to_new, out=new)
+            for said, by, part in zip((new, total, new), (to_reset, to_update, reset), parts, strict=True):
+                torch.mul(said, by, out=part)
+            total.mul_(update).addmm_(here, weight)
         of_weight, of_bias = of_past.T @ read, of_past.sum(0)
         of_past[:, 2 * width :] = of_new
         return of_past, left, of_weight, of_bias, None
-
-
-def _steps(counts: list[int]) -> list[tuple[int, int, int]]:
-    """Return for each step where the states that it reads begin, and begin and end of its inputs."""
-    steps, read, begin = [], 0, 0
-    for place, count in enumerate(counts):
-        steps.append((read, begin, begin + count))
-        read += counts[max(place - 1, 0)]
-        begin += count
-    return steps

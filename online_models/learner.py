@@ -277,9 +277,9 @@ class OnlineLearner:
         owned = self._owned_before(step)
         has_already = owned.gather(1, self._to(part.item_rows)[:, None])[:, 0].cpu().numpy()
         is_positive = part.weights > 0
+        scoring, learning = self._begin(step)
         try:
-            scores = self._score(step)
-            learning = self._begin_to_learn(step)
+            scores = {name: task.result() for name, task in reversed(scoring.items())}
             evaluated, lesson = self._evaluate(step, scores, owned, np.flatnonzero(is_positive & ~has_already))
             scored = self._clock()
             num_skipped = self._learn(step, has_already, lesson, learning)
@@ -315,19 +315,22 @@ class OnlineLearner:
             self._reranker.grow(num_items)
         self._num_users, self._num_items = num_users, num_items  # last: a growth that failed is tried again
 
-    def _score(self, step: SubStep) -> dict[str, Tensor]:
-        """Return what every scorer says just before each event, ``[B, num_items]`` by name."""
-        scoring = [
-            (name, self._lane.begin(partial(scorer.score_events, step, self._num_items)))
-            for name, scorer in self._scorers.items()
-        ]
-        return {name: task.result() for name, task in reversed(scoring)}
+    def _begin(self, step: SubStep) -> tuple[dict[str, Task[Tensor]], list[Task[bool]]]:
+        """Have every scorer say how it scores each event, ``[B, num_items]``, and then learn them all, by itself.
 
-    def _begin_to_learn(self, step: SubStep) -> list[Task[bool]]:
-        """Have every scorer learn, each from nothing but itself and the step, while what they said is evaluated."""
+        What the first one does takes longest, so the second thread begins with both of its pieces.
+        """
         known = self._known[: self._num_items].clone()
         known[self._to(step.batch.item_rows[step.batch.weights > 0])] = True
-        return [self._lane.begin(partial(scorer.learn, step, known)) for scorer in self._scorers.values()]
+        scoring = {
+            name: Task(partial(scorer.score_events, step, self._num_items)) for name, scorer in self._scorers.items()
+        }
+        learning = [
+            Task(partial(scorer.learn, step, known), after=scoring[name]) for name, scorer in self._scorers.items()
+        ]
+        first, *others = scoring.values()
+        self._lane.begin([first, learning[0], *others, *learning[1:]])
+        return scoring, learning
 
     def _evaluate(
         self, step: SubStep, scores: dict[str, Tensor], owned: Tensor, events: Int64

@@ -1,6 +1,7 @@
 """Adam on tables that grow and whose rows are reset, and what is done to gradients before any optimizer sees them."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from online_models.parts import Parts, Table, are_finite, copies
 from online_models.state import State
 from online_models.tables import grow_table
 
-__all__ = ["Adam", "clip_factor", "sum_by_row"]
+__all__ = ["Adam", "clipped", "sum_by_row"]
 
 _BETA1, _BETA2 = 0.9, 0.98
 
@@ -25,7 +26,6 @@ class Adam:
         self.learning_rate = learning_rate
         self.epsilon = epsilon  # gradients far below it hardly move anything
         self.num_steps = 0
-        self.share = 1.0  # of the learning rate, in the step that has begun
         self.means: dict[str, Tensor] = {}
         self.squares: dict[str, Tensor] = {}
 
@@ -42,21 +42,30 @@ class Adam:
         self.means[name][rows] = 0.0
         self.squares[name][rows] = 0.0
 
-    def begin(self, share: float = 1.0) -> None:
-        """Count one step, of this share of the learning rate; all tables updated until the next call belong to it."""
-        self.num_steps += 1
-        self.share = share
+    def step(
+        self,
+        tables: Mapping[str, Tensor],
+        gradients: list[Tensor],
+        rows: Mapping[str, Tensor] = MappingProxyType({}),
+        share: float = 1.0,
+    ) -> None:
+        """Move each table in place: its first rows, as many as its gradient has, or those at its ``rows``.
 
-    def update(self, name: str, table: Tensor, gradient: Tensor, rows: Tensor | None = None) -> None:
-        """Move the first ``len(gradient)`` rows of ``table`` in place, or those at ``rows``."""
-        means, squares = self.means[name], self.squares[name]
-        if rows is None:
-            size = len(gradient)
-            self._move(table[:size], gradient, means[:size], squares[:size])
-            return
-        part, mean, square = table[rows], means[rows], squares[rows]
-        self._move(part, gradient, mean, square)
-        table[rows], means[rows], squares[rows] = part, mean, square
+        Args:
+            gradients: of the tables, in their order.
+            rows: int64, of the tables that are named here.
+            share: of the learning rate.
+        """
+        self.num_steps += 1
+        owners = [(table, self.means[name], self.squares[name]) for name, table in tables.items()]
+        places = [rows.get(name, slice(len(gradient))) for name, gradient in zip(tables, gradients, strict=True)]
+        parts = [[table[place] for table in three] for three, place in zip(owners, places, strict=True)]
+        moved, means, squares = map(list, zip(*parts, strict=True))
+        self._move(moved, means, squares, gradients, share)
+        for three, place, part in zip(owners, places, parts, strict=True):
+            if not isinstance(place, slice):  # else the part was the table itself
+                for table, values in zip(three, part, strict=True):
+                    table[place] = values
 
     def state(self, num_used: Mapping[str, int]) -> State:
         """Return a copy of all moments; of the tables named in ``num_used``, of so many rows."""
@@ -81,19 +90,25 @@ class Adam:
         squares: dict[str, Table] = {name: self.squares[name][rows] for name, rows in used.items()}
         return means, squares
 
-    def _move(self, table: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> None:
-        mean.lerp_(gradient, 1.0 - _BETA1)
-        square.mul_(_BETA2).addcmul_(gradient, gradient, value=1.0 - _BETA2)
+    def _move(
+        self, tables: list[Tensor], means: list[Tensor], squares: list[Tensor], gradients: list[Tensor], share: float
+    ) -> None:
+        # Over all tables at once: most are small, and cost more in calls than in what is done.
+        torch._foreach_lerp_(means, gradients, 1.0 - _BETA1)
+        torch._foreach_mul_(squares, _BETA2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - _BETA2)
         correction = (1.0 - _BETA2**self.num_steps) ** 0.5
-        step = self.share * self.learning_rate * correction / (1.0 - _BETA1**self.num_steps)
-        table.addcdiv_(mean, square.sqrt().add_(self.epsilon), value=-step)
+        step = share * self.learning_rate * correction / (1.0 - _BETA1**self.num_steps)
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_add_(roots, self.epsilon)
+        torch._foreach_addcdiv_(tables, means, roots, -step)
 
 
-def clip_factor(gradients: list[Tensor], longest: float) -> Tensor:
-    """Return what all gradients must be multiplied by so that their joint norm is at most ``longest``."""
-    norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-    factor: Tensor = longest / (torch.linalg.vector_norm(norms) + 1e-6)
-    return factor.clamp(max=1.0)
+def clipped(gradients: list[Tensor], longest: float) -> tuple[list[Tensor], Tensor]:
+    """Return the gradients, scaled so that their joint norm is at most ``longest``, and whether that was a number."""
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    factor = (longest / (norm + 1e-6)).clamp(max=1.0)
+    return list(torch._foreach_mul(gradients, factor)), torch.isfinite(norm)
 
 
 def sum_by_row(rows: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from online_models.batch import NO_ROW
 from online_models.config import RerankerConfig
 from online_models.fusion import Mixture
 from online_models.history import Context
-from online_models.optimizers import Adam, clip_factor
+from online_models.optimizers import Adam, clipped
 from online_models.parts import Parts, Table, are_finite, copies
 from online_models.ranking import mid_ranks
 from online_models.state import State
@@ -156,15 +156,12 @@ class Reranker:
         scores = self._scores(leaves, reranked.features[asked], mixed, situations)
         loss = functional.cross_entropy(scores, is_target[asked].float().argmax(1))
         found = torch.autograd.grad(loss, list(leaves.values()))
-        factor = clip_factor(list(found), _CLIP_NORM)
-        if not bool(torch.isfinite(factor) & torch.isfinite(loss)):
+        gradients, is_finite = clipped(list(found), _CLIP_NORM)
+        if not bool(is_finite & torch.isfinite(loss)):
             return False
-        self.adam.begin()
-        for (name, table), gradient in zip(self.weights.items(), found, strict=True):
-            self.adam.update(name, table, gradient * factor)
+        self.adam.step(self.weights, gradients)
         share = newest_share(self.adam.num_steps, self.config.mean_steps)
-        for name, mean in self.means.items():
-            mean.lerp_(self.weights[name], share)
+        torch._foreach_lerp_(list(self.means.values()), list(self.weights.values()), share)
         return True
 
     def see(self, item_rows: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from online_models.averaging import follow_rows, newest_share, newest_shares
 from online_models.config import SequenceConfig
-from online_models.optimizers import Adam, clip_factor
+from online_models.optimizers import Adam, clipped
 from online_models.parts import Parts, Table, are_finite, copies
 from online_models.recurrent import RecurrentNetwork
 from online_models.state import State
@@ -81,14 +81,11 @@ class SequenceWeights:
         """
         leaves = {"items": items, "bias": bias, **dict(self.network.named_parameters())}
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        factor = clip_factor(list(found), self.config.clip_norm)
-        if not bool(torch.isfinite(factor) & torch.isfinite(loss)):
+        gradients, is_finite = clipped(list(found), self.config.clip_norm)
+        if not bool(is_finite & torch.isfinite(loss)):
             return False
-        self.adam.begin(share)
-        for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
-            is_table = name in ("items", "bias")
-            table = getattr(self, name) if is_table else leaf.detach()
-            self.adam.update(name, table, gradient * factor, rows if is_table else None)
+        tables = {name: leaf.detach() for name, leaf in leaves.items()} | {"items": self.items, "bias": self.bias}
+        self.adam.step(tables, gradients, {} if rows is None else {"items": rows, "bias": rows}, share)
         self._follow(rows, is_known)
         return True
 
@@ -126,8 +123,7 @@ class SequenceWeights:
         follow_rows(self.mean_bias, self.bias, shares, rows)
         share = newest_share(self.adam.num_steps, self.config.mean_steps)
         with torch.no_grad():
-            for mean, parameter in zip(self.mean_network.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(parameter, share)
+            torch._foreach_lerp_(list(self.mean_network.parameters()), list(self.network.parameters()), share)
 
     def _fresh(self, rows: Int64) -> Tensor:
         return torch.from_numpy(fresh_rows(self.seed, rows, self.config.width, _INIT_SCALE)).to(self.device)

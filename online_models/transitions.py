@@ -15,6 +15,7 @@ from online_models.history import Context, SubStep
 from online_models.parts import Parts, Table, are_finite, copies
 from online_models.state import State
 from online_models.tables import add_at, allocated_rows, grow_table
+from online_models.topk import largest
 
 __all__ = ["Transitions"]
 
@@ -249,5 +250,5 @@ class Transitions:
         # The bits of a number that is not negative are in the order of the numbers; the slot below makes them differ.
         bits = self.weights[sources].view(torch.int32).long() << _SLOT_BITS
         keys = bits | torch.arange(bits.shape[1], device=bits.device)
-        least = torch.topk(keys, num_wanted, dim=1, largest=False).values
+        least = ~largest(~keys, num_wanted)
         return least & ((1 << _SLOT_BITS) - 1)

@@ -9,40 +9,88 @@ import torch
 
 from online_models import OnlineLearner, digest
 from online_models.history import SubStep
-from online_models.lane import Lane
+from online_models.lane import Lane, Task
 from tests.online_models.streams import cycle, run, small_config
 
 
 @pytest.mark.parametrize("is_apart", [False, True])
 def test_every_piece_of_work_is_done_once_whoever_does_it(is_apart: bool) -> None:
     lane, done = Lane(is_apart), []
+    tasks = [Task(partial(done.append, number)) for number in range(50)]
 
-    tasks = [lane.begin(partial(done.append, number)) for number in range(50)]
+    lane.begin(tasks)
     for task in reversed(tasks):
         task.result()
+        task.result()
+    lane.finish()
 
     assert sorted(done) == list(range(50))
 
 
 def test_what_the_lane_has_not_begun_is_done_by_who_asks() -> None:
     lane, gate = Lane(is_apart=True), threading.Event()
-    first = lane.begin(partial(gate.wait, 30))
-    second = lane.begin(threading.current_thread)
+    first, second = Task(partial(gate.wait, 30)), Task(threading.current_thread)
+    lane.begin([first, second])
 
     assert second.result() is threading.current_thread()
     gate.set()
     assert first.result() is True
 
 
+def test_the_lane_does_what_comes_after_a_piece_that_another_is_at() -> None:
+    lane, begun, gate = Lane(is_apart=True), threading.Event(), threading.Event()
+    slow = Task(lambda: (begun.set(), gate.wait(30)))
+    helper = threading.Thread(target=slow.result)
+    helper.start()
+    assert begun.wait(30)
+
+    passed = threading.Event()
+    lane.begin([slow, Task(passed.set)])
+    assert passed.wait(30)
+    gate.set()
+    helper.join()
+    lane.finish()
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_what_comes_after_something_waits_for_it(is_apart: bool) -> None:
+    for _ in range(50):
+        lane, done = Lane(is_apart), []
+        first = Task(partial(done.append, "first"))
+        second = Task(partial(done.append, "second"), after=first)
+
+        lane.begin([second])
+        first.result()
+        second.result()
+        lane.finish()
+
+        assert done == ["first", "second"]
+
+
 @pytest.mark.parametrize("is_apart", [False, True])
 def test_what_went_wrong_is_raised_to_who_asks(is_apart: bool) -> None:
     lane = Lane(is_apart)
+    broken = Task(lambda: 1 // 0)
+    after = Task(lambda: 5, after=broken)
 
-    with pytest.raises(ZeroDivisionError):
-        lane.begin(lambda: 1 // 0).result()
-    lane.begin(lambda: 1 // 0)
+    lane.begin([broken, after])
+
+    for task in (after, broken, broken):
+        with pytest.raises(ZeroDivisionError):
+            task.result()
     lane.finish()
-    assert lane.begin(lambda: 5).result() == 5
+
+
+def test_what_was_not_begun_when_the_lane_finished_is_never_done() -> None:
+    lane, begun, gate, done = Lane(is_apart=True), threading.Event(), threading.Event(), threading.Event()
+    lane.begin([Task(lambda: (begun.set(), gate.wait(30))), Task(done.set)])
+    assert begun.wait(30)
+
+    threading.Timer(0.2, gate.set).start()
+    lane.finish()
+
+    assert gate.is_set()
+    assert not done.is_set()
 
 
 def test_work_has_as_many_torch_threads_as_who_gives_it_has_at_that_time() -> None:
@@ -51,9 +99,9 @@ def test_work_has_as_many_torch_threads_as_who_gives_it_has_at_that_time() -> No
         for num_threads in (2, 1, 3):
             torch.set_num_threads(num_threads)
             waiting, seen = threading.Event(), []
-            task = lane.begin(lambda seen=seen, waiting=waiting: (seen.append(torch.get_num_threads()), waiting.set()))
+            lane.begin([Task(lambda seen=seen, waiting=waiting: (seen.append(torch.get_num_threads()), waiting.set()))])
             assert waiting.wait(30)  # so that it is the second thread that does it
-            task.result()
+            lane.finish()
             assert seen == [num_threads]
     finally:
         torch.set_num_threads(before)

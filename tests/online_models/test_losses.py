@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from online_models.optimizers import Adam, clip_factor, sum_by_row
+from online_models.optimizers import Adam, clipped, sum_by_row
 from online_models.softmax import full_logits_loss, sampled_loss
 
 LOGITS = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
@@ -84,8 +84,7 @@ def test_the_sampled_loss_is_the_log_probability_of_the_first_column() -> None:
 def test_the_first_step_of_adam_is_one_learning_rate_against_the_slope() -> None:
     adam, table = Adam(0.1), torch.zeros(3, 1)
     adam.add("table", table)
-    adam.begin()
-    adam.update("table", table, torch.tensor([[4.0], [-0.5]]), rows=torch.tensor([0, 2]))
+    adam.step({"table": table}, [torch.tensor([[4.0], [-0.5]])], {"table": torch.tensor([0, 2])})
 
     assert table[:, 0].tolist() == pytest.approx([-0.1, 0.0, 0.1])
 
@@ -93,8 +92,7 @@ def test_the_first_step_of_adam_is_one_learning_rate_against_the_slope() -> None
 def test_a_reset_row_starts_over() -> None:
     adam, table = Adam(0.1), torch.zeros(2, 1)
     adam.add("table", table)
-    adam.begin()
-    adam.update("table", table, torch.ones(2, 1))
+    adam.step({"table": table}, [torch.ones(2, 1)])
     adam.reset("table", torch.tensor([0]))
 
     assert adam.means["table"][:, 0].tolist() == pytest.approx([0.0, 0.1])
@@ -102,8 +100,18 @@ def test_a_reset_row_starts_over() -> None:
 
 
 def test_long_gradients_are_scaled_to_the_limit_and_short_ones_left_alone() -> None:
-    assert clip_factor([torch.tensor([3.0]), torch.tensor([4.0])], 1.0).item() == pytest.approx(0.2, abs=1e-6)
-    assert clip_factor([torch.tensor([0.3]), torch.tensor([0.4])], 1.0).item() == 1.0
+    long, is_finite = clipped([torch.tensor([3.0]), torch.tensor([4.0])], 1.0)
+    assert [gradient.item() for gradient in long] == pytest.approx([0.6, 0.8], abs=1e-6)
+    assert bool(is_finite)
+
+    short, is_finite = clipped([torch.tensor([0.3]), torch.tensor([0.4])], 1.0)
+    assert [gradient.item() for gradient in short] == pytest.approx([0.3, 0.4])
+    assert bool(is_finite)
+
+
+@pytest.mark.parametrize("broken", [math.inf, -math.inf, math.nan])
+def test_a_gradient_that_is_no_number_is_noticed(broken: float) -> None:
+    assert not bool(clipped([torch.tensor([3.0, broken]), torch.tensor([4.0])], 1.0)[1])
 
 
 def test_repeats_of_a_row_are_summed() -> None:
