@@ -139,13 +139,13 @@ class SequenceConfig:
     """Largest catalogue whose every item takes part in the loss; above it negatives are drawn. At least 1."""
     num_negatives: int = 1024
     """N, items drawn as negatives above that. 2 to 100000."""
-    replay_windows: int = 24
+    replay_windows: int = 16
     """Past windows learned again with each sub-step; 0 switches replay off. 0 to 1024."""
-    replay_targets: int = 4
+    replay_targets: int = 6
     """Events per window that are predicted again. 1 to 200."""
     replay_weight: float = 0.4
     """What one of them counts for beside a new event. At least 0."""
-    replay_context: int = 16
+    replay_context: int = 10
     """Most events before them that the state is built from. 1 to 1000."""
     replay_capacity_events: int = 1 << 20
     """Past events that windows are drawn from; 29 bytes each. At least 1."""
@@ -224,9 +224,13 @@ class LearnerConfig:
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
     successors: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(num_recent=1, num_slots=128))
     """A second transition memory, of what came right after the newest item."""
-    cooccurrence: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(position_decay=0.9))
+    cooccurrence: TransitionsConfig = field(
+        default_factory=lambda: TransitionsConfig(num_recent=14, position_decay=0.9)
+    )
     """The memory of what comes near what; its ``popularity_power`` is not used: a cosine is one half."""
-    baskets: TransitionsConfig = field(default_factory=lambda: TransitionsConfig(num_recent=32, position_decay=1.0))
+    baskets: TransitionsConfig = field(
+        default_factory=lambda: TransitionsConfig(num_recent=32, position_decay=1.0, num_slots=128)
+    )
     """The memory of what comes in one session; its ``popularity_power`` is not used either."""
     neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)
     recency: RecencyConfig = field(default_factory=RecencyConfig)

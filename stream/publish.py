@@ -14,7 +14,7 @@ from stream.settings import Settings
 
 __all__ = ["SCORE_DIGITS", "Publisher", "ranked"]
 
-SCORER_VERSION = 5
+SCORER_VERSION = 6
 """Published in every list; goes up when the same events would lead to other lists."""
 SCORE_DIGITS = 6
 MAX_MESSAGE_CHARS = 500
