@@ -37,6 +37,10 @@ class Tally:
         self._stream = stream
         self._places: list[Int64] = []
         self._ranks: list[Float64] = []
+        self._is_known: list[npt.NDArray[np.bool_]] = []
+        is_first = stream.events.user_ordinals == 0
+        self._first_places = np.zeros(stream.num_users, np.int64)
+        self._first_places[stream.events.user_rows[is_first]] = np.flatnonzero(is_first)
         self._counts = np.zeros(stream.num_items, np.int64)
         self._percentiles = np.zeros(stream.num_items)
         self._num_counted = self._num_since = 0
@@ -50,6 +54,8 @@ class Tally:
         self.num_done = num_done
         self._places.append(ranked.places)
         self._ranks.append(ranked.ranks)
+        first_places = self._first_places[self._stream.events.user_rows[ranked.places]]
+        self._is_known.append((first_places < num_done - len(item_rows)) | (first_places >= num_done))
         is_warm = self._stream.events.user_ordinals[ranked.places] > 0
         self._sum_ndcg += float(ndcg(ranked.ranks[is_warm], 10).sum())
         self._num_ndcg += int(is_warm.sum())
@@ -65,23 +71,34 @@ class Tally:
         return self._sum_ndcg / max(self._num_ndcg, 1.0)
 
     def figures(self) -> dict[str, Any]:
-        """Return quality of warm users in all and by part of the stream, of cold users, coverage and popularity."""
+        """Return quality of warm users in all and by part of the stream, of cold users, coverage and popularity.
+
+        ``known_before_batch`` leaves out the events of users whose first event came in the same batch, as comparisons
+        do that look a user up once per batch.
+        """
         none_places, none_ranks = np.empty(0, np.int64), np.empty(0)
         places, ranks = np.concatenate([none_places, *self._places]), np.concatenate([none_ranks, *self._ranks])
+        is_known = np.concatenate([np.empty(0, np.bool_), *self._is_known])
         is_warm = self._stream.events.user_ordinals[places] > 0
-        cold, places, ranks = ranks[~is_warm], places[is_warm], ranks[is_warm]
-        shares = places / len(self._stream)
+        cold, places, ranks, is_known = ranks[~is_warm], places[is_warm], ranks[is_warm], is_known[is_warm]
         windows = _by_window(places, ranks, len(self._stream), NUM_WINDOWS)
         return {
             **quality(ranks),
             "by_tenth": [quality(part) for part in _by_window(places, ranks, len(self._stream), NUM_TENTHS)],
-            "first_tenth": quality(ranks[shares < 0.1]),
-            "last_half": quality(ranks[shares >= 0.5]),
-            "last_fifth": quality(ranks[shares >= 0.8]),
+            **self._by_part(places, ranks),
+            "known_before_batch": {**quality(ranks[is_known]), **self._by_part(places[is_known], ranks[is_known])},
             "cold_users": quality(cold),
             "hr_at_10_by_fortieth": [quality(part)["hr_at_10"] for part in windows],
             "coverage_at_10": float(self._is_listed.sum() / max((self._counts > 0).sum(), 1)),
             "mean_popularity_percentile_at_10": self._sum_percentiles / max(self._num_listed, 1.0),
+        }
+
+    def _by_part(self, places: Int64, ranks: Float64) -> dict[str, Any]:
+        shares = places / len(self._stream)
+        return {
+            "first_tenth": quality(ranks[shares < 0.1]),
+            "last_half": quality(ranks[shares >= 0.5]),
+            "last_fifth": quality(ranks[shares >= 0.8]),
         }
 
     def _count(self, item_rows: Int64) -> None:

@@ -112,6 +112,26 @@ def test_users_without_an_earlier_event_are_reported_apart() -> None:
     assert figures["cold_users"]["mrr_at_10"] == 0.5
 
 
+@pytest.mark.parametrize(("batch", "num_known"), [(1, 4), (2, 3), (4, 2), (6, 0)])
+def test_users_first_met_in_the_same_batch_are_left_out_of_one_figure(batch: int, num_known: int) -> None:
+    stream = stream_of([0, 0, 1, 0, 1, 1], [0, 1, 2, 3, 4, 5])
+
+    _, tally = played(InOrder(), stream, Rules(batch=batch))
+    figures = tally.figures()
+
+    assert figures["num_evaluated"] == 4
+    assert figures["known_before_batch"]["num_evaluated"] == num_known
+    assert figures["known_before_batch"]["last_half"]["num_evaluated"] == min(num_known, 3)
+
+
+def test_left_out_at_the_end_everybody_is_known() -> None:
+    stream = stream_of([0, 0, 1, 1, 2], [0, 1, 0, 1, 1])
+
+    _, tally = played(InOrder(), stream, Rules(batch=2, leave_one_out=True))
+
+    assert tally.figures()["known_before_batch"]["num_evaluated"] == tally.figures()["num_evaluated"] == 2
+
+
 def test_the_stream_is_reported_by_tenths_halves_and_its_end() -> None:
     stream = stream_of([0] + [1] * 10, [0, *range(1, 10), 0])  # of user 1 only the last event is of an item known
 
