@@ -33,10 +33,6 @@ def mean_scores(shares: Tensor, channels: list[Tensor]) -> Tensor:
         shares: ``[E, I]``, of sum 1 or 0.
     """
     sums = shares.new_zeros((len(shares), 1 + len(channels)))
-    for start in range(0, shares.shape[1], _BLOCK_ITEMS):
-        block = slice(start, start + _BLOCK_ITEMS)
-        part = shares[:, block]
-        sums[:, 0] += part.sum(1)
-        for place, scores in enumerate(channels, 1):
-            sums[:, place] += torch.linalg.vecdot(part, scores[:, block])
+    for part, *scores in zip(*(torch.split(table, _BLOCK_ITEMS, 1) for table in (shares, *channels)), strict=True):
+        sums += torch.stack([part.sum(1), *(torch.linalg.vecdot(part, score) for score in scores)], 1)
     return sums[:, 1:] / sums[:, :1].clamp(min=_LEAST)

@@ -226,8 +226,8 @@ class Transitions:
 
         Source: Space-Saving, Metwally, Agrawal and El Abbadi, ICDT 2005.
         """
-        order = torch.argsort(evidence, descending=True, stable=True)
-        order = order[torch.argsort(sources[order], stable=True)]
+        # The bits of a number above 0 are in the order of the numbers.
+        order = torch.argsort((sources << _KEY_BITS) - evidence.view(torch.int32), stable=True)
         sources, targets, evidence = sources[order], targets[order], evidence[order]
         different, groups, counts = torch.unique_consecutive(sources, return_inverse=True, return_counts=True)
         ordinals = torch.arange(len(sources), device=sources.device) - (counts.cumsum(0) - counts)[groups]
