@@ -19,9 +19,9 @@ from benchmarks.quality.metrics import Tally
 from benchmarks.quality.ours import OurContestant
 from benchmarks.quality.peers import PEERS, Entry
 from benchmarks.quality.peers.peer import Sizes
-from benchmarks.quality.protocol import Contestant, Part, PeerContestant, Ranked, Rules, walk
+from benchmarks.quality.protocol import TORCH_THREADS, Contestant, Part, PeerContestant, Ranked, Rules, walk
 from benchmarks.quality.stream import Stream, shuffle_ties
-from online_models import keep_freed_memory
+from online_models import keep_freed_memory, limit_cpu_threads
 
 __all__ = ["OURS", "Job", "measure", "missing_package", "run_child"]
 
@@ -117,7 +117,9 @@ def peak_mb() -> float:
 
 
 def _child(job: Job, pipe: Connection) -> None:
-    keep_freed_memory()  # as a worker does, for every model alike
+    # As a worker does, for every model alike.
+    keep_freed_memory()
+    limit_cpu_threads(TORCH_THREADS)
     last = 0.0
 
     def seen(num_done: int, ndcg: float) -> None:

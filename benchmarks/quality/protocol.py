@@ -26,6 +26,7 @@ __all__ = [
     "K",
     "Float64",
     "SUB_STEP_EVENTS",
+    "TORCH_THREADS",
     "Contestant",
     "Part",
     "PeerContestant",
@@ -46,6 +47,8 @@ HISTORY_LENGTH = 50
 """L, events of a user that a peer is shown."""
 K = 10
 """Length of the lists that coverage and popularity are taken from."""
+TORCH_THREADS = 1
+"""Of every model, as many as a worker has: more make the small tensors of a sub-step slower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.quality.metrics import QUALITY
-from benchmarks.quality.protocol import Rules
+from benchmarks.quality.protocol import TORCH_THREADS, Rules
 from benchmarks.quality.stream import Stream
 
 __all__ = ["facts_of", "merged_seeds", "progress", "show_header", "show_table", "write_report"]
@@ -46,7 +46,7 @@ def facts_of(stream: Stream, rules: Rules) -> dict[str, Any]:
         "machine": {
             "processor": platform.processor() or platform.machine(),
             "torch": torch.__version__,
-            "torch_threads": torch.get_num_threads(),
+            "torch_threads": TORCH_THREADS,
             "cuda": torch.cuda.is_available(),
         },
     }
