@@ -39,10 +39,10 @@ class Overflowing(OnlineLearner):
     That the update is left out, and is counted, is the work of the real scorer and the real fusion.
     """
 
-    def _score(self, step):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def _begin(self, step):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         likes = step.batch.item_rows[step.batch.event_types == LIKE]
         self._scorers["sequence"].weights.bias[likes] = torch.inf  # type: ignore[attr-defined]
-        return super()._score(step)
+        return super()._begin(step)
 
 
 LIKE = 4
