@@ -4,10 +4,12 @@ Source: Polyak and Juditsky, SIAM Journal on Control and Optimization 1992; of a
 steps, as in Tarvainen and Valpola, NeurIPS 2017, arXiv:1703.01780.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
-__all__ = ["follow_rows", "newest_share", "newest_shares"]
+__all__ = ["follow", "follow_rows", "newest_shares"]
 
 _SHARE_OF_LIFE = 0.1
 """A mean is over this share of the steps so far: what has just begun to learn is not held back by how it began."""
@@ -26,9 +28,10 @@ def newest_shares(num_steps: Tensor, longest: float) -> Tensor:
     return (num_steps * _SHARE_OF_LIFE).clamp(min=1.0, max=longest).reciprocal()
 
 
-def newest_share(num_steps: int, longest: float) -> float:
-    """Return the share of ``newest_shares`` for one number of steps."""
-    return newest_shares(torch.tensor(float(num_steps)), longest).item()
+def follow(means: Iterable[Tensor], newest: Iterable[Tensor], num_steps: int, longest: float) -> None:
+    """Move ``means`` towards ``newest`` in place, all by the share of ``newest_shares`` for one number of steps."""
+    share = newest_shares(torch.tensor(float(num_steps)), longest).item()
+    torch._foreach_lerp_(list(means), list(newest), share)
 
 
 def follow_rows(means: Tensor, table: Tensor, shares: Tensor, rows: Tensor | None) -> None:

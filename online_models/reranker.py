@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from online_models.averaging import newest_share
+from online_models.averaging import follow
 from online_models.batch import NO_ROW
 from online_models.config import RerankerConfig
 from online_models.fusion import Mixture
@@ -160,8 +160,7 @@ class Reranker:
         if not bool(is_finite & torch.isfinite(loss)):
             return False
         self.adam.step(self.weights, gradients)
-        share = newest_share(self.adam.num_steps, self.config.mean_steps)
-        torch._foreach_lerp_(list(self.means.values()), list(self.weights.values()), share)
+        follow(self.means.values(), self.weights.values(), self.adam.num_steps, self.config.mean_steps)
         return True
 
     def see(self, item_rows: Tensor) -> None:

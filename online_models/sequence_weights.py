@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from online_models.averaging import follow_rows, newest_share, newest_shares
+from online_models.averaging import follow, follow_rows, newest_shares
 from online_models.config import SequenceConfig
 from online_models.optimizers import Adam, clipped
 from online_models.parts import Parts, Table, are_finite, copies
@@ -121,9 +121,10 @@ class SequenceWeights:
         shares = newest_shares(self.num_steps[places], self.config.mean_steps)
         follow_rows(self.mean_items, self.items, shares, rows)
         follow_rows(self.mean_bias, self.bias, shares, rows)
-        share = newest_share(self.adam.num_steps, self.config.mean_steps)
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.mean_network.parameters()), list(self.network.parameters()), share)
+            follow(
+                self.mean_network.parameters(), self.network.parameters(), self.adam.num_steps, self.config.mean_steps
+            )
 
     def _fresh(self, rows: Int64) -> Tensor:
         return torch.from_numpy(fresh_rows(self.seed, rows, self.config.width, _INIT_SCALE)).to(self.device)

@@ -10,7 +10,7 @@ __all__ = ["exact_topk", "largest"]
 
 _ROW_BITS = 32
 _BLOCK_CELLS = 1 << 22
-"""Scores looked at together: bounds the scratch memory (8 bytes a cell) on large catalogues."""
+"""Scores looked at together: bounds the scratch memory (some 20 bytes a cell) on large catalogues."""
 _GROUP = 32
 """Neighbouring items of which only the best is looked at first."""
 
@@ -76,7 +76,7 @@ def _keys(scores: Tensor) -> Tensor:
     bits = (scores + 0.0).view(torch.int32)  # minus zero equals zero, so it must have zero's bits
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as integers, IEEE floats now sort as numbers
     row_keys = torch.arange(scores.shape[1] - 1, -1, -1, dtype=torch.int64, device=scores.device)
-    return (ordered.to(torch.int64) << _ROW_BITS) | row_keys
+    return ordered.to(torch.int64).bitwise_left_shift_(_ROW_BITS).bitwise_or_(row_keys)
 
 
 def largest(keys: Tensor, k: int) -> Tensor:
