@@ -31,6 +31,15 @@ def test_markov_looks_at_the_newest_item_alone_and_transitions_at_all() -> None:
     assert last_list("transitions", stream_of(users, items), NEW) == [2, 3]  # 2 * 0.8 against 1 * 1
 
 
+def test_transitions_hear_a_rare_item_beside_one_that_anything_follows() -> None:
+    # 0 is followed by 2 three times, and by 20 others; 1 is followed by 3 twice. The last user took 1 and then 0.
+    pairs = [(0, 2)] * 3 + [(1, 3)] * 2 + [(0, item) for item in range(4, 24)]
+    users = [user for user in range(len(pairs)) for _ in range(2)] + [99, 99, 99]
+    items = [item for pair in pairs for item in pair] + [1, 0, 3]
+
+    assert last_list("transitions", stream_of(users, items), NEW)[0] == 3  # by counts alone: 2 * 0.8 against 3 * 1
+
+
 def test_item_knn_prefers_the_item_that_comes_with_nothing_else() -> None:
     # 1 came with 0 and nowhere else; 2 came with 0 as well, but more often alone.
     users = [0, 0, 1, 1, 2, 3, 4, 5, 6, 6]
