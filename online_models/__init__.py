@@ -4,6 +4,7 @@ from online_models.admission import Admission
 from online_models.allocator import keep_freed_memory
 from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import (
+    MODEL_VERSION,
     FactorizationConfig,
     FrequencyConfig,
     FusionConfig,
@@ -30,6 +31,7 @@ from online_models.topk import exact_topk
 __all__ = [
     "BASELINES",
     "DEVICES",
+    "MODEL_VERSION",
     "NO_ROW",
     "RERANKER",
     "SCORERS",

@@ -1,11 +1,16 @@
 """The settings of the learner: small frozen values that check their own ranges."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from online_models.device import DEVICES
 from online_models.errors import ConfigError
 
 __all__ = [
+    "FIRST_WEIGHTS",
+    "HALF_LIVES_EVENTS",
+    "MODEL_VERSION",
     "FactorizationConfig",
     "FrequencyConfig",
     "FusionConfig",
@@ -17,6 +22,34 @@ __all__ = [
     "SequenceConfig",
     "TransitionsConfig",
 ]
+
+MODEL_VERSION = 6
+"""Goes up when the same settings and the same batches lead to another state or to other lists. It stands in every list,
+every journal record and every checkpoint, so that no state is continued by code that computes something else."""
+
+FIRST_WEIGHTS: Mapping[str, float] = {
+    "sequence": 0.5,
+    "mf": 0.1,
+    "transitions": 0.5,
+    "successors": 0.2,
+    "cooccurrence": 0.3,
+    "baskets": 0.3,
+    "neighbours": 0.3,
+    "recency": 0.1,
+    "frequency": 0.1,
+    "popularity": 0.3,
+    "popularity_200": 0.0,
+    "popularity_2000": 0.0,
+    "popularity_200000": 0.0,
+}
+"""Trust in each channel before anything was learned."""
+
+HALF_LIVES_EVENTS: Mapping[str, float] = {
+    "popularity_200": 200.0,
+    "popularity_2000": 2_000.0,
+    "popularity_200000": 200_000.0,
+}
+"""Fame of the moment, of the day and of all times, next to the baseline's: events after which a count is worth half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +207,13 @@ class FusionConfig:
 
     learning_rate: float = 0.01
     """Step of Adam on the channel weights. More than 0."""
+    first_weights: Mapping[str, float] = field(default_factory=lambda: FIRST_WEIGHTS)
+    """Weight of each channel before anything was learned, of every channel there is."""
 
     def __post_init__(self) -> None:
         _expect("fusion.learning_rate", self.learning_rate, self.learning_rate > 0, "> 0")
+        names = sorted(self.first_weights)
+        _expect("fusion.first_weights", names, names == sorted(FIRST_WEIGHTS), f"a weight of {sorted(FIRST_WEIGHTS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +284,23 @@ class LearnerConfig:
         _expect("owned_capacity", self.owned_capacity, self.owned_capacity >= 1, ">= 1")
         _expect_range("seed", self.seed, 0, 2**63 - 1)
         _expect("device", self.device, self.device in DEVICES, f"one of {', '.join(DEVICES)}")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return everything here that decides what is learned, as dotted name to value, such as ``sequence.width``.
+
+        Where and how it is computed (``device``, ``deterministic``) is not among it.
+        """
+        named = dict(_flat(asdict(self)))
+        del named["device"], named["deterministic"]
+        return named | {f"{name}.half_life_events": value for name, value in HALF_LIVES_EVENTS.items()}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def _expect_range(name: str, value: float, low: float, high: float) -> None:

@@ -9,24 +9,7 @@ from online_models.optimizers import Adam
 from online_models.parts import Parts, Table, are_finite, copies
 from online_models.state import State
 
-__all__ = ["FIRST_WEIGHTS", "Fusion", "Mixture"]
-
-FIRST_WEIGHTS = {
-    "sequence": 0.5,
-    "mf": 0.1,
-    "transitions": 0.5,
-    "successors": 0.2,
-    "cooccurrence": 0.3,
-    "baskets": 0.3,
-    "neighbours": 0.3,
-    "recency": 0.1,
-    "frequency": 0.1,
-    "popularity": 0.3,
-    "popularity_200": 0.0,
-    "popularity_2000": 0.0,
-    "popularity_200000": 0.0,
-}
-"""Trust before anything was learned."""
+__all__ = ["Fusion", "Mixture"]
 
 _FIRST_STEPS, _LEAST_SHARE = 50.0, 0.2
 """Steps that are hardly shortened; later ones fall with the square root of their number, to this share."""
@@ -57,7 +40,7 @@ class Fusion:
     def __init__(self, config: FusionConfig, channels: tuple[str, ...], num_situations: int) -> None:
         self.channels = channels
         self.weights = torch.zeros(num_situations, len(channels))  # [buckets, C]
-        self.weights[0] = torch.tensor([FIRST_WEIGHTS[channel] for channel in channels])  # of all questions
+        self.weights[0] = torch.tensor([config.first_weights[channel] for channel in channels])  # of all questions
         self.num_events = torch.zeros(num_situations, dtype=torch.float64)
         # A channel that scores all candidates alike has a slope of rounding errors, which Adam would blow up to
         # full steps without this floor.

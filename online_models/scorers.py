@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from online_models.baskets import Baskets
-from online_models.config import LearnerConfig, PopularityConfig
+from online_models.config import HALF_LIVES_EVENTS, LearnerConfig, PopularityConfig
 from online_models.cooccurrence import Cooccurrence
 from online_models.errors import ConfigError
 from online_models.factorization import MatrixFactorization
@@ -18,10 +18,7 @@ from online_models.scorer import Scorer
 from online_models.sequence import SequenceScorer
 from online_models.transitions import Transitions
 
-__all__ = ["BASELINES", "CHANNELS", "HALF_LIVES_EVENTS", "RERANKED", "SCORERS", "make_scorers"]
-
-HALF_LIVES_EVENTS = {"popularity_200": 200.0, "popularity_2000": 2_000.0, "popularity_200000": 200_000.0}
-"""Fame of the moment, of the day and of all times, beside the baseline's."""
+__all__ = ["BASELINES", "CHANNELS", "RERANKED", "SCORERS", "make_scorers"]
 
 
 def _popularity_of(name: str, popularity: PopularityConfig, config: LearnerConfig, device: torch.device) -> Scorer:

@@ -15,7 +15,11 @@ from stream.records import NO_TIMESTAMP, Record
 from stream.schema import MAX_TIME_MS, Event
 from stream.settings import EventSettings
 
-__all__ = ["NOTHING_EXCLUDED", "DeadCode", "DeadLetter", "Decoded", "Decoder", "Excluded"]
+__all__ = ["DECODE_VERSION", "NOTHING_EXCLUDED", "DeadCode", "DeadLetter", "Decoded", "Decoder", "Excluded"]
+
+DECODE_VERSION = 1
+"""Goes up when the same record would become another event or another dead letter, or when other events would count as
+repetitions. It stands in every journal record: no batch is learned again by other rules than it was committed by."""
 
 Excluded = frozenset[tuple[int, int]]
 """(partition, offset) of events that are left out although they can be read."""

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from stream.cloud_events import decisive_headers
 from stream.records import Headers, OutRecord, Record
-from stream.schema import JournalEntry
+from stream.schema import FIRST_DECODE_VERSION, FIRST_MODEL_VERSION, JournalEntry
 
 __all__ = ["GENESIS", "add_records", "chained", "hex_digits", "lists_hash", "record_hash"]
 
@@ -76,6 +76,7 @@ def chained(before: str, entry: JournalEntry) -> str:
     ranges = ",".join(f"{name}:{span.first}-{span.next}" for name, span in sorted(entry.partitions.items()))
     positions = ",".join(f"{name}:{offset}" for name, offset in sorted(entry.positions.items()))
     excluded = ",".join(f"{name}:{offsets}" for name, offsets in sorted(entry.excluded.items()))
+    versions = entry.model_version, entry.decode_version
     parts = (
         before,
         entry.app,
@@ -93,5 +94,6 @@ def chained(before: str, entry: JournalEntry) -> str:
         entry.applied_hash,
         entry.lists_hash,
         *([entry.effort] if entry.effort != "normal" else []),  # entries of before there was a choice have none
+        *([f"versions {versions}"] if versions != (FIRST_MODEL_VERSION, FIRST_DECODE_VERSION) else []),
     )
     return blake2b("\x00".join(parts).encode(), digest_size=8).hexdigest()

@@ -12,13 +12,14 @@ import numpy as np
 
 from online_models import NO_ROW, State
 from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest
+from stream.decisive import changed_settings, completed, config_hash, decisive_settings, is_of_software
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
 from stream.fingerprint import GENESIS
 from stream.journal import UNKNOWN_CHAIN, journalled
 from stream.moment import Moment
 from stream.publish import Publisher, ranked
 from stream.records import OutRecord
-from stream.recovery import changed_settings, load_saved
+from stream.recovery import load_saved, told_changes
 from stream.relearning import relearn
 from stream.schema import EVENT_TYPES, JournalEntry, RankedItem
 from stream.settings import Settings
@@ -86,6 +87,7 @@ class Past:
     ) -> None:
         self._settings, self._history, self._store = settings, history, store
         self._make_state, self._progress = make_state, progress
+        self._config_hash = config_hash(settings)
         self.remarks: list[str] = []
         """Checkpoints that were passed over, and why."""
 
@@ -118,16 +120,21 @@ class Past:
         Raises:
             ConfigError: it was not; the message says what differs, as far as a checkpoint tells.
         """
-        if entry.config_hash == self._settings.config_hash():
+        if entry.config_hash == self._config_hash:
             return
         for _, manifest in self._manifests():
             if manifest.moment.config_hash == entry.config_hash:
                 changed = changed_settings(manifest.moment.settings, self._settings)
-                told = "; ".join(f"{name} was {then!r} and is {now!r}" for name, (then, now) in changed.items())
-                raise ConfigError(f"epoch {entry.epoch} was learned with other settings: {told}. Give the former ones")
+                remedy = "Give the former ones"
+                if any(map(is_of_software, changed)):
+                    made_by = manifest.moment.environment.get("millstream", "unknown")
+                    remedy = f"Ask the version of Millstream that learned it ({made_by})"
+                raise ConfigError(
+                    f"epoch {entry.epoch} was learned with other settings: {told_changes(changed)}. {remedy}"
+                )
         raise ConfigError(
             f"epoch {entry.epoch} was learned with other settings (config_hash {entry.config_hash}, now "
-            f"{self._settings.config_hash()}), and no checkpoint holds them: give those of the worker (--config, --set)"
+            f"{self._config_hash}), and no checkpoint holds them: give those of the worker (--config, --set)"
         )
 
     def checkpoints(self, entry: JournalEntry) -> list[Start]:
@@ -274,18 +281,25 @@ def settings_of(moment: Moment, settings: Settings) -> Settings:
     """Return `settings` with those that decide what is learned as they were at a moment.
 
     Raises:
-        RefusedToStart: this version of Millstream does not know them all.
+        RefusedToStart: this version of Millstream does not know them all, or learns in another way.
     """
-    tree = settings.model_dump()
-    for name, value in moment.settings.items():
-        section, _, key = name.partition(".")
-        tree.setdefault(section, {})[key] = value
+    tree, told = settings.model_dump(), completed(moment.settings)
+    for name, value in told.items():
+        if not is_of_software(name):
+            section, _, key = name.partition(".")
+            tree.setdefault(section, {})[key] = value
     try:
-        return Settings.model_validate(tree)
+        made_with = Settings.model_validate(tree)
     except ValueError as error:
         raise RefusedToStart(
             f"the settings of epoch {moment.epoch} are not those of this Millstream: {error}"
         ) from error
+    if changed := changed_settings(told, made_with):
+        raise RefusedToStart(
+            f"the state of epoch {moment.epoch} is of another model: {told_changes(changed)}. Ask the version of "
+            f"Millstream that made it ({moment.environment.get('millstream', 'unknown')})"
+        )
+    return made_with
 
 
 def moment_of(rebuilt: Rebuilt, settings: Settings) -> Moment:
@@ -299,8 +313,8 @@ def moment_of(rebuilt: Rebuilt, settings: Settings) -> Moment:
         positions=entry.positions,
         origin=entry.origin,
         settings_since=entry.settings_since,
-        config_hash=settings.config_hash(),
-        settings=settings.decisive(),
+        config_hash=config_hash(settings),
+        settings=decisive_settings(settings),
         environment=environment(rebuilt.state.learner),
         totals=dict(rebuilt.state.totals),
     )

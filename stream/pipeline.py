@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from online_models import Effort, StepReport, TopK
+from online_models import MODEL_VERSION, Effort, StepReport, TopK
 from stream.batching import MicroBatcher
 from stream.checkpoints import name_of
-from stream.decode import NOTHING_EXCLUDED, Decoded, Excluded
+from stream.decisive import config_hash, decisive_settings
+from stream.decode import DECODE_VERSION, NOTHING_EXCLUDED, Decoded, Excluded
 from stream.effort import EffortLadder
 from stream.encode import Encoded
 from stream.errors import RefusedToStart
@@ -93,6 +94,7 @@ class Pipeline:
         self._watch = watch
         self._beginning = beginning or Beginning()
         self._ladder = EffortLadder(settings)
+        self._decisive, self._config_hash = decisive_settings(settings), config_hash(settings)
         self._batcher = MicroBatcher(settings.batching, self._clocks.monotonic)
         recovery.fresh()  # may be refused, so it comes before the take-over
         self._newest = transport.start()
@@ -176,8 +178,8 @@ class Pipeline:
             positions={str(partition): offset for partition, offset in self._positions.items()},
             origin=recovered.origin,
             settings_since=recovered.settings_since,
-            config_hash=settings.config_hash(),
-            settings=settings.decisive(),
+            config_hash=self._config_hash,
+            settings=self._decisive,
             environment=environment(self.state.learner),
             totals=dict(self.state.totals),
         )
@@ -231,7 +233,7 @@ class Pipeline:
             counts={},
             decoded_at_ms=times_ms[0],
             generated_at_ms=times_ms[1],
-            config_hash=self._settings.config_hash(),
+            config_hash=self._config_hash,
             origin=self.recovered.origin,
             settings_since=self.recovered.settings_since,
             records_hash=hex_digits(add_records(0, records)),
@@ -241,6 +243,8 @@ class Pipeline:
             excluded=offsets,
             effort=choices[0].value,
             checkpoint=self.checkpoint,
+            model_version=MODEL_VERSION,
+            decode_version=DECODE_VERSION,
         )
         return msgspec.structs.replace(entry, chain=chained(self._chain, entry))
 

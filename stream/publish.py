@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import msgspec
 
-from online_models import NO_ROW, IdIndex, TopK
+from online_models import MODEL_VERSION, NO_ROW, IdIndex, TopK
 from stream.decode import DeadLetter
 from stream.encode import TouchedUsers
 from stream.records import Headers, OutRecord
@@ -14,8 +14,6 @@ from stream.settings import Settings
 
 __all__ = ["SCORE_DIGITS", "Publisher", "ranked"]
 
-SCORER_VERSION = 6
-"""Published in every list; goes up when the same events would lead to other lists."""
 SCORE_DIGITS = 6
 MAX_MESSAGE_CHARS = 500
 OLDEST_KEPT_TIMESTAMP_MS = 86_400_000
@@ -32,7 +30,7 @@ class Publisher:
     def __init__(self, settings: Settings, max_record_bytes: int) -> None:
         self._topics = settings.topics
         self._app = settings.worker.transactional_id
-        self._model = f"{settings.model.scorer}-{SCORER_VERSION}"
+        self._model = f"{settings.model.scorer}-{MODEL_VERSION}"
         self._max_record_bytes = max_record_bytes
         self._version = version("millstream").encode()
         self._encode = msgspec.json.Encoder().encode

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from online_models import State, StateError
+from online_models import MODEL_VERSION, State, StateError
 from stream.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest, name_of
+from stream.decisive import changed_settings, config_hash, is_of_software
+from stream.decode import DECODE_VERSION
 from stream.difference import Difference
 from stream.errors import RecordsGone, RefusedToStart
 from stream.fingerprint import GENESIS, add_records, hex_digits
@@ -28,7 +30,7 @@ from stream.settings import Settings
 from stream.state import WorkerState, environment
 from stream.transport import History
 
-__all__ = ["Beginning", "Kind", "Recovered", "Recovery", "changed_settings", "is_of_this_life", "load_saved"]
+__all__ = ["Beginning", "Kind", "Recovered", "Recovery", "is_of_this_life", "load_saved", "told_changes"]
 
 Kind = Literal["newest", "checkpoint", "beginning", "cold"]
 
@@ -51,6 +53,8 @@ class Beginning:
     epoch: int = 0
     accept_difference: bool = False
     """Go on although what was re-learned is not bit for bit what was published from."""
+    accept_model_change: bool = False
+    """Go on from the newest commit although settings that decide what is learned are not those of before."""
 
 
 @dataclass(slots=True)
@@ -102,6 +106,7 @@ class Recovery:
     ) -> None:
         self._settings, self._open_history, self._store = settings, open_history, store
         self._make_state, self._watch, self.progress = make_state, watch, progress
+        self._config_hash = config_hash(settings)
         self.damaged: list[str] = []
         """Checkpoints that were passed over because they are damaged."""
 
@@ -179,14 +184,16 @@ class Recovery:
     def _from_origin(self, newest: JournalEntry) -> Recovered:
         """Return an untrained state where the model's life began: every batch since will be re-learned."""
         has_changed = newest.settings_since != newest.origin
-        if has_changed or self._changed(newest.config_hash, None):
+        if has_changed or newest.config_hash != self._config_hash:
+            versions = _other_versions(newest)
             way_back = (
-                "" if has_changed else "Start with the settings of before and stop with SIGTERM, then change them. "
+                f"Start with {'that version of Millstream' if versions else 'the settings of before'} and stop with "
+                "SIGTERM, then change over. "
             )
             raise RefusedToStart(
                 f"there is no usable checkpoint, and the journal alone does not tell how the model of epoch "
-                f"{newest.epoch} came to be: the settings that decide what is learned have changed. "
-                f"{self._where()}. {way_back}{_REMEDY}"
+                f"{newest.epoch} came to be: the settings that decide what is learned have changed{versions}. "
+                f"{self._where()}. {'' if has_changed else way_back}{_REMEDY}"
             )
         chain = GENESIS
         if newest.origin:
@@ -214,7 +221,7 @@ class Recovery:
                     continue
                 self._refuse_changed(name, moment, newest)
                 self.progress(f"loading checkpoint {name}")
-                return self._load(name)
+                return self._load(name, newest, how)
             except CheckpointDamaged as error:
                 if name not in self.damaged:
                     self.damaged.append(name)
@@ -226,14 +233,16 @@ class Recovery:
             )
         return None
 
-    def _load(self, name: str) -> Recovered:
+    def _load(self, name: str, newest: JournalEntry | None, how: Beginning) -> Recovered:
         assert self._store is not None
         manifest, saved = self._store.load(name)
         moment, state = manifest.moment, self._make_state()
-        changed = self._changed(moment.config_hash, moment.settings)
-        load_saved(state, saved, changed, name, f". Go back to the settings it was made with. {_REMEDY}")
+        changed = changed_settings(moment.settings, self._settings)
+        if not how.accept_model_change:
+            self._refuse_unaccepted(name, moment, changed, newest)
+        load_saved(state, saved, changed, name, f". Go back to what it was made with. {_REMEDY}")
         if changed:
-            log_event(logging.WARNING, "settings_changed", settings=", ".join(changed), since_epoch=moment.epoch)
+            log_event(logging.WARNING, "settings_changed", settings=told_changes(changed), since_epoch=moment.epoch)
         self._say_other_environment(name, moment, state)
         since = moment.epoch if changed else moment.settings_since
         return Recovered(state, moment.epoch, moment.chain, moment.origin, since, manifest)
@@ -284,23 +293,32 @@ class Recovery:
             )
 
     def _refuse_changed(self, name: str, moment: Moment, newest: JournalEntry | None) -> None:
-        if newest is None or newest.epoch == moment.epoch:
+        """Refuse to learn again by other rules than those of then, which nobody can accept.
+
+        Rules that were changed, and journalled, right after the checkpoint are those of `newest`.
+        """
+        if newest is None or newest.epoch == moment.epoch or newest.config_hash == self._config_hash:
             return
-        if newest.config_hash == self._settings.config_hash():
-            return  # also if they were changed right after this checkpoint; `is_of_this_life` has seen to it
-        changed = self._changed(moment.config_hash, moment.settings) or ["back to those of the checkpoint"]
+        changed = changed_settings(moment.settings, self._settings)
+        told = told_changes(changed) or "back to what they were at the checkpoint"
         raise RefusedToStart(
-            f"settings that decide what is learned have changed ({', '.join(changed)}), and "
-            f"{newest.epoch - moment.epoch} batches after checkpoint {name} were learned with the old ones. Start once "
-            "with the old settings and stop with SIGTERM, which leaves nothing to re-learn, then change them. "
-            f"{_REMEDY}"
+            f"settings that decide what is learned have changed ({told}), and {newest.epoch - moment.epoch} batches "
+            f"after checkpoint {name} were learned by the old ones, so they have to be learned again by the old ones. "
+            f"{_way_back(changed, moment)} once and stop with SIGTERM, which leaves nothing to re-learn, then change "
+            f"over with --accept-model-change. {_REMEDY}"
         )
 
-    def _changed(self, config_hash: str, settings: Mapping[str, object] | None) -> list[str]:
-        """Return the names of the decisive settings that are different now."""
-        if config_hash == self._settings.config_hash():
-            return []
-        return list(changed_settings(settings, self._settings)) or ["unknown"]
+    def _refuse_unaccepted(
+        self, name: str, moment: Moment, changed: Mapping[str, tuple[Any, Any]], newest: JournalEntry | None
+    ) -> None:
+        """Refuse to go on by other rules than those of the newest batch."""
+        if not changed or (newest is not None and newest.epoch > moment.epoch):  # then the journal has told of it
+            return
+        raise RefusedToStart(
+            f"settings that decide what is learned have changed since checkpoint {name}: {told_changes(changed)}. "
+            f"{_way_back(changed, moment)}, or go on from epoch {moment.epoch} by the new ones, which the journal "
+            f"will tell: millstream run --accept-model-change. {_REMEDY}"
+        )
 
     # Learning again.
 
@@ -441,11 +459,23 @@ def load_saved(state: WorkerState, saved: State, changed: Collection[str], name:
         ) from error
 
 
-def changed_settings(then: Mapping[str, object] | None, settings: Settings) -> dict[str, tuple[object, object]]:
-    """Return the decisive settings that are different now: name to value then and now. None then: none are known."""
-    now = settings.decisive()
-    names = sorted({*now, *then}) if then is not None else []
-    return {name: ((then or {}).get(name), now.get(name)) for name in names if now.get(name) != (then or {}).get(name)}
+def told_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return changed settings for people, with their values then and now."""
+    return "; ".join(f"{name} was {then!r} and is {now!r}" for name, (then, now) in changed.items())
+
+
+def _way_back(changed: Mapping[str, object], moment: Moment) -> str:
+    """Return how to have the rules of before, as the beginning of a sentence."""
+    if any(map(is_of_software, changed)):
+        return f"Start the version of Millstream that made it ({moment.environment.get('millstream', 'unknown')})"
+    return "Start with the old settings"
+
+
+def _other_versions(newest: JournalEntry) -> str:
+    """Return what the journal tells of the software that learned its newest batch, where it was other software."""
+    pairs = (("the model", newest.model_version, MODEL_VERSION), ("decoding", newest.decode_version, DECODE_VERSION))
+    others = [f"version {then} of {what}, here it is {now}" for what, then, now in pairs if then != now]
+    return f" (it was learned with {' and '.join(others)})" if others else ""
 
 
 def is_of_this_life(moment: Moment, newest: JournalEntry) -> bool:

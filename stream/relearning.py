@@ -1,7 +1,7 @@
 """Learning a journalled batch again, and seeing whether it is what it was."""
 
 from online_models import Effort
-from stream.decode import NOTHING_EXCLUDED
+from stream.decode import DECODE_VERSION, NOTHING_EXCLUDED
 from stream.difference import Difference
 from stream.fingerprint import add_records, hex_digits, lists_hash
 from stream.publish import Publisher
@@ -36,6 +36,9 @@ def relearn(
         return Difference(entry.epoch, what, entry.records_hash, found), []
     decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry), Effort(entry.effort))
     state.learn(decoded, encoded)
+    if entry.decode_version != DECODE_VERSION:
+        what = "the version of how a record becomes an event"
+        return Difference(entry.epoch, what, str(entry.decode_version), str(DECODE_VERSION)), []
     if state.applied_hash != entry.applied_hash:
         return Difference(entry.epoch, "other events were learned", entry.applied_hash, state.applied_hash), []
     if publisher is None:

@@ -12,6 +12,8 @@ from msgspec import Meta, Struct
 __all__ = [
     "ERROR_PREFIX",
     "EVENT_TYPES",
+    "FIRST_DECODE_VERSION",
+    "FIRST_MODEL_VERSION",
     "Event",
     "EventType",
     "Item",
@@ -34,6 +36,11 @@ REPLAY_PREFIX = "millstream.replay."
 """Headers of an event that `millstream dlq replay` sent again, and of the receipt that it left: of, times."""
 SOURCE_PREFIX = "millstream.source."
 """Headers of a list: partition, offset and timestamp of the newest record that it knows."""
+
+FIRST_MODEL_VERSION = 6
+"""The version of the model behind journal records and checkpoints that do not tell it."""
+FIRST_DECODE_VERSION = 1
+"""The version of decoding behind journal records and checkpoints that do not tell it."""
 
 EventType = Literal["view", "click", "cart", "purchase", "like", "dislike", "rating", "impression"]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
@@ -128,6 +135,12 @@ class JournalEntry(Struct, frozen=True):
         Literal["low", "normal", "high"], Meta(description="What the model spent on this batch, on its ladder.")
     ] = "normal"
     checkpoint: Annotated[str | None, Meta(description="Newest checkpoint that was written by then, if any.")] = None
+    model_version: Annotated[int, Meta(ge=1, description="Version of the model that learned this batch.")] = (
+        FIRST_MODEL_VERSION
+    )
+    decode_version: Annotated[
+        int, Meta(ge=1, description="Version of how a record becomes an event, and which events are repetitions.")
+    ] = FIRST_DECODE_VERSION
 
 
 SCHEMAS: dict[str, type[Struct]] = {

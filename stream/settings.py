@@ -4,10 +4,8 @@ Read by `stream.config` from a TOML file, the environment and flags. Sections ar
 setting is called `MILLSTREAM_<SECTION>_<KEY>`, as in `MILLSTREAM_BATCHING_MAX_EVENTS=256`.
 """
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -356,19 +354,3 @@ class Settings(_Section):
                 f"topics.max_message_bytes ({self.topics.max_message_bytes}): lower one of the first two or raise this"
             )
         return self
-
-    def decisive(self) -> dict[str, Any]:
-        """Return the settings that decide what is learned from the same log and journal, as `section.key` to value."""
-        sections = {
-            "events": self.events.model_dump(mode="json"),
-            "evidence": self.evidence.model_dump(mode="json"),
-            "model": self.model.model_dump(mode="json", exclude={"device", "deterministic", "cpu_threads", "effort"}),
-            "quality": self.quality.model_dump(mode="json"),
-        }
-        named = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
-        return {"topics.events": self.topics.events} | named
-
-    def config_hash(self) -> str:
-        """Return 16 hex digits that differ when what is learned from the same log would differ."""
-        canonical = json.dumps(self.decisive(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]

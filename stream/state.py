@@ -15,7 +15,6 @@ import numpy as np
 from online_models import ConfigError as ModelConfigError
 from online_models import (
     Effort,
-    LearnerConfig,
     OnlineLearner,
     State,
     StateError,
@@ -24,6 +23,7 @@ from online_models import (
     cpu_facts,
     limit_cpu_threads,
 )
+from stream.decisive import learner_config
 from stream.decode import NOTHING_EXCLUDED, Decoded, Decoder, Excluded
 from stream.encode import Encoded, Encoder, TouchedUsers
 from stream.errors import ConfigError
@@ -37,19 +37,9 @@ __all__ = ["WorkerState", "counts_of", "environment", "make_learner"]
 
 def make_learner(settings: Settings) -> OnlineLearner:
     """Return an untrained learner as the settings say."""
-    model = settings.model
-    config = LearnerConfig(
-        scorer=model.scorer,
-        k=model.k,
-        sub_step_events=model.sub_step_events,
-        history_length=model.history_length,
-        seed=model.seed,
-        device=model.device,
-        deterministic=model.deterministic,
-    )
     try:
-        limit_cpu_threads(model.cpu_threads)
-        return OnlineLearner(config, time.perf_counter)
+        limit_cpu_threads(settings.model.cpu_threads)
+        return OnlineLearner(learner_config(settings), time.perf_counter)
     except ModelConfigError as error:
         raise ConfigError(f"model: {error}") from error
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from millstream.guard import GuardedProcess
 from millstream.main import app
 from stream.config import load_config
+from stream.decisive import config_hash, decisive_settings
 from stream.errors import MillstreamError
 from stream.kafka.client import client_options
 from stream.kafka.topics import topic_names
@@ -92,7 +93,7 @@ def test_settings_show_no_password_however_they_are_printed() -> None:
         f"{settings.model_dump()}",
     ):
         assert CANARY not in shown
-    assert CANARY not in str(settings.decisive()) + settings.config_hash()
+    assert CANARY not in str(decisive_settings(settings)) + config_hash(settings)
 
 
 def test_logs_hold_no_password_at_their_most_talkative(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,6 +49,15 @@ AcceptOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+AcceptModelChangeOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-model-change",
+        help="Go on from the newest commit although settings or a version that decide what is learned have changed "
+        "since. The journal tells from which epoch on.",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 def run(
@@ -60,6 +69,7 @@ def run(
     from_checkpoint: FromCheckpointOption = None,
     cold: ColdOption = False,
     accept_difference: AcceptOption = False,
+    accept_model_change: AcceptModelChangeOption = False,
 ) -> None:
     """Learn from the events topic and publish fresh lists, until Ctrl-C or SIGTERM.
 
@@ -81,7 +91,7 @@ def run(
         kind: Kind = "beginning" if from_beginning else "cold" if cold else "newest"
         if from_checkpoint is not None:
             kind = "checkpoint"
-        worker = Worker(settings, Beginning(kind, from_checkpoint or 0, accept_difference))
+        worker = Worker(settings, Beginning(kind, from_checkpoint or 0, accept_difference, accept_model_change))
         flag.may_leave_at_once = False
         worker.run(lambda: flag.is_set)
 

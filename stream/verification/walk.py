@@ -11,6 +11,7 @@ import msgspec
 
 from online_models import digest
 from stream.checkpoints import CheckpointDamaged, CheckpointStore
+from stream.decisive import config_hash
 from stream.difference import Difference
 from stream.errors import RecordsGone, RefusedToStart
 from stream.fingerprint import GENESIS, add_records, hex_digits
@@ -180,7 +181,7 @@ class Verification:
         """Return what the learning may begin from, the earliest first."""
         if not walk.lives or end < walk.first_epoch:
             return []
-        ours = self._settings.config_hash()
+        ours = config_hash(self._settings)
         reachable = len(walk.lives)
         while reachable and walk.lives[reachable - 1].can_be_learned(ours):
             reachable -= 1

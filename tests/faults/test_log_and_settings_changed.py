@@ -113,7 +113,7 @@ def test_a_topic_made_anew_under_its_name_is_refused(
     refused(launch(settings), "made anew")
 
 
-def test_a_changed_weight_is_refused_after_a_kill_and_taken_after_a_clean_stop(
+def test_a_changed_weight_is_refused_after_a_kill_and_taken_after_a_clean_stop_when_somebody_accepts_it(
     settings: Settings, launch: Start
 ) -> None:
     produce(settings, 0, 40)
@@ -125,11 +125,12 @@ def test_a_changed_weight_is_refused_after_a_kill_and_taken_after_a_clean_stop(
     refused(launch(settings, **changed), "evidence.view", "stop with SIGTERM")
 
     assert stopped(launch_started(launch, settings)) == 0
-    worker = launch(settings, **changed, **WHEN_ENDING)
+    refused(launch(settings, **changed), "evidence.view was 0.3 and is 0.7", "--accept-model-change")
+    worker = launch(settings, "--accept-model-change", **changed, **WHEN_ENDING)
     produce(settings, 80, 160)
     killed(learned(settings, worker, 160))
     assert "settings_changed" in worker.text()
-    assert "settings=evidence.view" in worker.text()
+    assert 'settings="evidence.view was 0.3 and is 0.7"' in worker.text()
     heir = launch_started(launch, settings, **changed)  # refuses what is not bit for bit what was published
     assert f"relearned_batches={len(journal(settings)) - journal(settings)[-1].settings_since} " in heir.text()
     assert stopped(heir) == 0

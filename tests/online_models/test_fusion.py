@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from online_models import FusionConfig
-from online_models.fusion import FIRST_WEIGHTS, Fusion, Mixture
+from online_models.config import FIRST_WEIGHTS
+from online_models.fusion import Fusion, Mixture
 
 CHANNELS = ("sequence", "popularity")
 NUM_BUCKETS = 6

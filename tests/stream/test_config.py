@@ -155,13 +155,6 @@ def test_a_file_that_is_no_toml_or_not_there_is_refused(tmp_path: Path) -> None:
         load_config(write(tmp_path, "max_events = 3"), environ={})
 
 
-def test_the_config_hash_changes_with_what_is_learned_and_only_with_that() -> None:
-    plain = load_config(environ={}).settings.config_hash()
-
-    assert load_config(flags={"log.level": "DEBUG", "model.device": "cpu"}, environ={}).settings.config_hash() == plain
-    assert load_config(flags={"evidence.view": "0.9"}, environ={}).settings.config_hash() != plain
-
-
 def test_a_login_inside_a_url_is_never_shown() -> None:
     loaded = load_config(environ={"MILLSTREAM_CHECKPOINTS_URL": "ftp://ana:can@ry@host/checkpoints"})
 

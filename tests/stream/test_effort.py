@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from online_models import Effort, digest
+from stream.decisive import config_hash
 from stream.effort import FALL_BATCHES, RISE_BATCHES, EffortLadder
 from stream.fingerprint import GENESIS, chained
 from stream.schema import JournalEntry
@@ -123,6 +124,6 @@ def test_an_entry_of_before_there_was_a_choice_means_normal_and_keeps_its_chain(
 
 
 def test_the_effort_is_no_setting_that_decides_what_the_same_journal_leads_to() -> None:
-    hashes = {small_settings(model={"effort": effort}).config_hash() for effort in ("low", "normal", "high", "auto")}
+    hashes = {config_hash(small_settings(model={"effort": effort})) for effort in ("low", "normal", "high", "auto")}
 
     assert len(hashes) == 1

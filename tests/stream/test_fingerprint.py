@@ -143,6 +143,8 @@ def test_the_chain_has_the_value_that_every_version_and_machine_gives_it() -> No
         {"applied_hash": "ab"},
         {"lists_hash": "ab"},
         {"effort": "low"},
+        {"model_version": 7},
+        {"decode_version": 2},
         {"excluded": {}},
         {"excluded": {"1": [0], "0": [67]}},
         {"excluded": {"0": [0], "1": [6, 7]}},
@@ -161,6 +163,7 @@ def test_the_chain_holds_all_fields_but_those_that_are_only_told() -> None:
     assert covered == {
         *("epoch", "app", "topic", "partitions", "positions", "decoded_at_ms", "generated_at_ms", "config_hash"),
         *("origin", "settings_since", "records_hash", "applied_hash", "lists_hash", "excluded", "effort"),
+        *("model_version", "decode_version"),
     }, "a new field: put it into the chain, and into the test above"
 
 

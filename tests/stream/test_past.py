@@ -110,7 +110,7 @@ def test_a_model_of_changed_settings_needs_the_checkpoint_where_they_changed(str
     stream.start()
     changed_at = stream.checkpoint()
     stream.settings = small_settings(evidence={"click": 0.9})
-    worker = stream.start()
+    worker = stream.start(Beginning(accept_model_change=True))
     stream.send(40)
     stream.work()
     past = stream.past()

@@ -3,19 +3,24 @@
 import random
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from online_models import State, digest
+from online_models import LearnerConfig, State, TransitionsConfig, digest
+from stream import decisive
 from stream.checkpoints import name_of
+from stream.decisive import learner_config
 from stream.errors import RefusedToStart, TransactionInDoubt
 from stream.fingerprint import chained
+from stream.memory import MemoryHistory
 from stream.records import Record
 from stream.recovery import Beginning
+from stream.relearning import relearn
 from stream.settings import Settings
 from stream.state import WorkerState
 from tests.stream.lives import Lives, damage, fast_settings
@@ -476,13 +481,26 @@ def test_a_rebuild_before_the_first_batch_is_an_ordinary_start(lives: Lives) -> 
 
 
 OTHER = fast_settings(evidence={"click": 0.9})
+ACCEPT = Beginning(accept_model_change=True)
+
+
+def test_a_change_after_a_clean_stop_is_refused_by_name_until_it_is_accepted(lives: Lives) -> None:
+    batches(lives, 3)
+    lives.lives[-1].checkpoint()
+
+    message = refusal(lives, OTHER)
+
+    assert "changed since checkpoint epoch-000000000003: evidence.click was 0.5 and is 0.9" in message
+    assert "Start with the old settings, or go on from epoch 3" in message
+    assert "--accept-model-change" in message
+    assert "--from-beginning" in message
 
 
 def test_settings_may_change_where_nothing_has_to_be_learned_again(lives: Lives) -> None:
     batches(lives, 3)
     lives.lives[-1].checkpoint()
 
-    life = lives.start(OTHER)
+    life = lives.start(OTHER, ACCEPT)
     assert (life.recovered.origin, life.recovered.settings_since) == (0, 3)
     before = batches(lives, 2)
 
@@ -497,11 +515,12 @@ def test_settings_that_change_what_was_learned_after_the_checkpoint_are_refused_
     lives.lives[-1].checkpoint()
     batches(lives, 1)
 
-    message = refusal(lives, OTHER)
+    for how in (Beginning(), ACCEPT):
+        message = refusal(lives, OTHER, how)
 
-    assert "(evidence.click)" in message
+    assert "(evidence.click was 0.5 and is 0.9)" in message
     assert "1 batches after checkpoint epoch-000000000002" in message
-    assert "Start once with the old settings and stop with SIGTERM" in message
+    assert "Start with the old settings once and stop with SIGTERM" in message
     assert "--cold" in message
     assert "--from-beginning" in message
 
@@ -512,12 +531,12 @@ def test_settings_that_were_changed_and_changed_back_are_refused_while_batches_o
     """The checkpoint has the settings of now, and the batches after it were learned with others."""
     batches(lives, 2)
     lives.lives[-1].checkpoint()
-    lives.start(OTHER)
+    lives.start(OTHER, ACCEPT)
     batches(lives, 2)
 
     message = refusal(lives, lives.settings)
 
-    assert "2 batches after checkpoint epoch-000000000002 were learned with the old ones" in message
+    assert "2 batches after checkpoint epoch-000000000002 were learned by the old ones" in message
 
 
 def test_settings_that_were_changed_and_changed_back_with_nothing_in_between_are_the_old_ones(lives: Lives) -> None:
@@ -525,7 +544,7 @@ def test_settings_that_were_changed_and_changed_back_with_nothing_in_between_are
     lives.lives[-1].checkpoint()
     before = batches(lives, 1)
     lives.lives[-1].checkpoint()
-    lives.start(OTHER)
+    lives.start(OTHER, ACCEPT)
 
     life = lives.start()
 
@@ -536,10 +555,10 @@ def test_settings_that_were_changed_and_changed_back_with_nothing_in_between_are
 def test_a_checkpoint_of_the_same_settings_at_another_time_is_not_used_when_others_lay_between(lives: Lives) -> None:
     batches(lives, 2)
     lives.lives[-1].checkpoint()
-    lives.start(OTHER)
+    lives.start(OTHER, ACCEPT)
     batches(lives, 2)
     lives.lives[-1].checkpoint()
-    lives.start(lives.settings)
+    lives.start(lives.settings, ACCEPT)
     batches(lives, 2)
     damage(lives.folder, "epoch-000000000004")
 
@@ -566,7 +585,7 @@ def test_new_windows_of_the_live_quality_do_not_stand_in_the_way(lives: Lives) -
     learner = digest(lives.lives[-1].pipeline.state.learner.state())
 
     for section in ({"quality": {"window_events": 99}}, {"model": {"k": 2}}):
-        life = lives.start(fast_settings(**section))
+        life = lives.start(fast_settings(**section), ACCEPT)
 
         assert digest(life.pipeline.state.learner.state()) == learner
         assert life.pipeline.state.quality.num_evaluated == 0
@@ -590,7 +609,7 @@ def test_a_checkpoint_of_another_structure_is_refused_by_the_name_of_the_setting
     batches(lives, 2)
     lives.lives[-1].checkpoint()
 
-    message = refusal(lives, fast_settings(**section))
+    message = refusal(lives, fast_settings(**section), ACCEPT)
 
     assert "does not fit these settings" in message
     assert f"changed since: {name}" in message
@@ -606,6 +625,103 @@ def test_settings_that_decide_nothing_of_what_is_learned_may_change_at_any_time(
 
     assert life.recovered.settings_since == 0
     assert same(life.state(), before)
+
+
+# Other software.
+
+
+def upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a version of Millstream in which a default is another, of the same shape."""
+
+    def with_another_default(settings: Settings) -> LearnerConfig:
+        return replace(learner_config(settings), transitions=TransitionsConfig(position_decay=0.7))
+
+    monkeypatch.setattr(decisive, "learner_config", with_another_default)
+    monkeypatch.setattr("stream.state.learner_config", with_another_default)
+
+
+def test_a_changed_default_is_refused_by_name_after_a_clean_stop_until_it_is_accepted(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches(lives, 2)
+    lives.lives[-1].checkpoint()
+    upgraded(monkeypatch)
+
+    message = refusal(lives)
+
+    assert "model.hyperparameters.transitions.position_decay was 0.8 and is 0.7" in message
+    assert f"Start the version of Millstream that made it ({version('millstream')})" in message
+    assert "--accept-model-change" in message
+
+    lives.start(how=ACCEPT)
+    before = batches(lives, 2)
+    again = lives.start()  # the journal tells since when, so that nobody has to say it twice
+    assert (again.recovered.settings_since, again.recovered.num_batches) == (2, 2)
+    assert same(again.state(), before)
+    assert [entry.settings_since for entry in lives.journal()] == [0, 0, 2, 2]
+
+
+def test_an_upgrade_after_a_crash_is_refused_until_the_version_of_before_has_stopped_cleanly(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches(lives, 2)
+    lives.lives[-1].checkpoint()
+    batches(lives, 1)
+    with monkeypatch.context() as new_version:
+        upgraded(new_version)
+        for how in (Beginning(), ACCEPT, Beginning(accept_difference=True)):
+            message = refusal(lives, how=how)
+
+    assert "transitions.position_decay was 0.8 and is 0.7" in message
+    assert f"Start the version of Millstream that made it ({version('millstream')}) once" in message
+    assert "stop with SIGTERM" in message
+    assert "defect" not in message
+
+    lives.start().checkpoint()
+    upgraded(monkeypatch)
+    assert lives.start(how=ACCEPT).recovered.settings_since == 3
+
+
+@pytest.mark.parametrize(
+    ("home", "name", "told"),
+    [("MODEL_VERSION", "model.version", "of the model"), ("DECODE_VERSION", "events.decode_version", "of decoding")],
+)
+def test_another_version_is_refused_by_name_with_and_without_a_checkpoint(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch, home: str, name: str, told: str
+) -> None:
+    batches(lives, 2)
+    lives.lives[-1].checkpoint()
+    batches(lives, 1)
+    then = getattr(decisive, home)
+    for place in ("stream.decisive", "stream.pipeline", "stream.recovery", "stream.relearning"):
+        monkeypatch.setattr(f"{place}.{home}", then + 1, raising=False)
+
+    assert f"({name} was {then} and is {then + 1})" in refusal(lives)
+    told_by_the_journal = refusal(lives, with_store=False)
+    assert f"it was learned with version {then} {told}, here it is {then + 1}" in told_by_the_journal
+
+
+def test_a_new_model_learns_batches_of_another_version_again_by_the_rules_of_now(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches(lives, 3)
+    monkeypatch.setattr("stream.decisive.DECODE_VERSION", 2)
+    monkeypatch.setattr("stream.relearning.DECODE_VERSION", 2)
+
+    assert lives.start(how=Beginning("beginning")).recovered.num_batches == 3
+
+
+def test_a_batch_of_another_version_of_decoding_is_told_apart_when_it_is_learned_again(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches(lives, 1)
+    [entry] = lives.journal()
+    monkeypatch.setattr("stream.relearning.DECODE_VERSION", 2)
+
+    found, lists = relearn(lives.lives[-1].recovery.fresh(), entry, MemoryHistory(lives.log).records(entry), None)
+
+    assert str(found) == "epoch 1: the version of how a record becomes an event: expected 1, found 2"
+    assert lists == []
 
 
 # What is refused.
@@ -948,6 +1064,8 @@ class Model:
         origin, last = self.newest.segments[0][0], self.newest.segments[-1]
         whole = [at for at, kept in bases.items() if kept.leads_to(self.newest, at) and at >= self.num_gone]
         if epoch in bases:
+            if choice != bases[epoch].segments[-1][1] and not how.accept_model_change:
+                return False
             self._go_on(bases[epoch], choice)
         elif choice == last[1] and (whole or (how.kind == "newest" and last[0] == origin >= self.num_gone)):
             self._go_on(self.newest, choice)
@@ -1064,8 +1182,9 @@ class Story:
         choice = self.random.choice(["A", "B", "C", *[self.model.newest.segments[-1][1]] * 5])
         kind = self.random.choice(["newest"] * 6 + ["cold", "beginning", "checkpoint", "checkpoint"])
         epoch = self.random.choice([*self.model.kept, 1]) if kind == "checkpoint" else 0
-        how, with_store = Beginning(kind, epoch), self.random.random() < 0.85
-        self.told.append(f"start {choice} {kind} {epoch or ''} {'' if with_store else 'without a store'}")
+        how = Beginning(kind, epoch, accept_model_change=self.random.random() < 0.7)
+        with_store = self.random.random() < 0.85
+        self.told.append(f"start {choice} {how} {'' if with_store else 'without a store'}")
         if self.model.start(choice, how, with_store):
             self.lives.start(CHOICES[choice], how, with_store=with_store)
             if with_store and self.lives.lives[-1].recovered.is_new:

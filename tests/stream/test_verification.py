@@ -177,7 +177,7 @@ def test_after_a_change_of_settings_it_begins_at_the_checkpoint_where_they_chang
     stream.start()
     changed_at = stream.checkpoint()
     stream.settings = small_settings(evidence={"click": 0.9})
-    stream.start()
+    stream.start(Beginning(accept_model_change=True))
     stream.send(40)
     stream.work()
 
