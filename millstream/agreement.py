@@ -80,7 +80,7 @@ def agreement(entry: JournalEntry | None, found: Mapping[int, PartitionStanding]
             error(
                 ABOUT,
                 f"{settings.topics.events}[{partition}]: group {group} is at {found[partition].committed}, the journal "
-                f"at {entry.positions[str(partition)]}: somebody has changed one of them",
+                f"at {entry.positions[partition]}: somebody has changed one of them",
                 "choose which to trust: start once with --set worker.resume_from=group or =journal",
             )
         )
@@ -91,5 +91,5 @@ def _disagreeing(entry: JournalEntry | None, found: Mapping[int, PartitionStandi
     """Return the partitions that a start would refuse: both know an offset, and not the same."""
     if entry is None or all(standing.committed is None for standing in found.values()):
         return []
-    positions = {int(number): offset for number, offset in entry.positions.items()}
+    positions = entry.positions
     return [p for p, standing in found.items() if p in positions and positions[p] != standing.committed]

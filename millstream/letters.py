@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from stream.dead_letters import Letter, LetterId, read_letter, read_receipt, receipt, replayed
+from stream.decisions import Decisions
 from stream.decode import Decoder
 from stream.kafka import TopicReader, record_at
 from stream.kafka.replay import ReplayTransactions
@@ -174,7 +175,8 @@ def _verdict(letter: Letter, *, settings: Settings, decoder: Decoder | None, now
     whole = _whole(letter, settings)
     if whole is None:
         return PART_ONLY
-    again = decoder.decode([whole.event], now_ms).dead_letters if decoder is not None else []
+    now = Decisions(decoded_at_ms=now_ms)
+    again = decoder.decode([whole.event], now).dead_letters if decoder is not None else []
     return f"{UNREADABLE}{again[0].code}" if again else READY
 
 

@@ -11,19 +11,17 @@ from enum import StrEnum
 import msgspec
 
 from stream.cloud_events import BadCloudEvent, CloudEvent, cloud_event_of, time_ms_of
+from stream.decisions import Decisions
+from stream.fingerprint import add_hashes, record_hash
 from stream.records import NO_TIMESTAMP, Record
 from stream.schema import MAX_TIME_MS, Event
 from stream.settings import EventSettings
 
-__all__ = ["DECODE_VERSION", "NOTHING_EXCLUDED", "DeadCode", "DeadLetter", "Decoded", "Decoder", "Excluded"]
+__all__ = ["DECODE_VERSION", "DeadCode", "DeadLetter", "Decoded", "Decoder"]
 
 DECODE_VERSION = 1
 """Goes up when the same record would become another event or another dead letter, or when other events would count as
 repetitions. It stands in every journal record: no batch is learned again by other rules than it was committed by."""
-
-Excluded = frozenset[tuple[int, int]]
-"""(partition, offset) of events that are left out although they can be read."""
-NOTHING_EXCLUDED: Excluded = frozenset()
 
 
 class DeadCode(StrEnum):
@@ -57,12 +55,15 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The readable events of a batch, each with its record and its event time, and the dead letters."""
+    """The readable events of a batch, each with its record, its hash and its event time; and the dead letters."""
 
     events: list[Event] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    records_hash: int = 0
+    """Multiset hash of all records of the batch, dead letters too."""
 
 
 class _Rejected(Exception):
@@ -82,25 +83,26 @@ class Decoder:
         self._config = config
         self._decoder = msgspec.json.Decoder(Event)
 
-    def decode(self, records: Sequence[Record], now_ms: int, excluded: Excluded = NOTHING_EXCLUDED) -> Decoded:
-        """Return events and dead letters, both in the order of the records.
+    def decode(self, records: Sequence[Record], decisions: Decisions) -> Decoded:
+        """Return events and dead letters, both in the order of the records, each record hashed.
 
         Args:
             records: as read from the log.
-            now_ms: the clock that event times in the future are judged by.
-            excluded: (partition, offset) of events that the model cannot learn.
+            decisions: the clock that event times in the future are judged by, and the events that are left out.
         """
-        decoded = Decoded()
-        for record in records:
+        hashes = list(map(record_hash, records))
+        decoded = Decoded(records_hash=add_hashes(0, hashes))
+        for record, hashed in zip(records, hashes, strict=True):
             try:
-                event, time_ms = self._read(record, now_ms)
-                if (record.partition, record.offset) in excluded:
+                event, time_ms = self._read(record, decisions.decoded_at_ms)
+                if decisions.excludes(record.partition, record.offset):
                     raise _Rejected(DeadCode.NOT_FINITE, "$: expected an event after which the model's loss is finite")
             except _Rejected as rejected:
                 decoded.dead_letters.append(DeadLetter(record, rejected.code, rejected.message))
                 continue
             decoded.events.append(event)
             decoded.records.append(record)
+            decoded.hashes.append(hashed)
             decoded.times_ms.append(time_ms)
         return decoded
 

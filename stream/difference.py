@@ -16,6 +16,8 @@ class Difference:
     """What was written down, or follows from what was."""
     found: str
     """What is there instead, or came out."""
+    are_other_records: bool = False
+    """The batch's records are not those that were learned, so that nothing was learned of them."""
 
     def __str__(self) -> str:
         return f"epoch {self.epoch}: {self.what}: expected {self.expected}, found {self.found}"

@@ -14,6 +14,7 @@ from online_models import NO_ROW, Admission, Batch, Effort, IdIndex, Partitioned
 from stream.decode import Decoded
 from stream.dedup import Deduplicator
 from stream.errors import RefusedToStart
+from stream.fingerprint import add_hashes
 from stream.records import Record
 from stream.schema import EVENT_TYPES, Event
 from stream.settings import Settings
@@ -50,6 +51,8 @@ class Encoded:
     batch: Batch
     records: list[Record]
     """The record of each event of the batch."""
+    records_hash: int
+    """Multiset hash of these."""
     touched: TouchedUsers
     num_by_type: dict[str, int]
     """Events of the batch by type."""
@@ -120,6 +123,7 @@ class Encoder:
         return Encoded(
             batch=batch,
             records=records,
+            records_hash=add_hashes(0, (decoded.hashes[position] for position in new)),
             touched=_touched(user_rows, [event.user for event in events], times_ms, records),
             num_by_type=Counter(event.type for event in events),
             num_duplicates_by_type=Counter(decoded.events[position].type for position in repeated),

@@ -5,19 +5,21 @@ machine, and written as 16 hex digits.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from typing import TypeVar
 
 from stream.cloud_events import decisive_headers
 from stream.records import Headers, OutRecord, Record
 from stream.schema import FIRST_DECODE_VERSION, FIRST_MODEL_VERSION, JournalEntry
 
-__all__ = ["GENESIS", "add_records", "chained", "hex_digits", "lists_hash", "record_hash"]
+__all__ = ["GENESIS", "add_hashes", "add_records", "chained", "hex_digits", "lists_hash", "record_hash"]
 
 GENESIS = "0" * 16
 """The chain before the first entry."""
 _MODULUS = 1 << 64
 _NO_BYTES = -1
+_Value = TypeVar("_Value")
 
 
 def record_hash(record: Record) -> int:
@@ -49,7 +51,12 @@ def add_records(total: int, records: Iterable[Record]) -> int:
 
     Source: Clarke et al., "Incremental Multiset Hash Functions", ASIACRYPT 2003 (MSet-Add-Hash).
     """
-    return (total + sum(map(record_hash, records))) % _MODULUS
+    return add_hashes(total, map(record_hash, records))
+
+
+def add_hashes(total: int, hashes: Iterable[int]) -> int:
+    """Return the multiset hash `total` with records of these hashes added; see `add_records`."""
+    return (total + sum(hashes)) % _MODULUS
 
 
 def hex_digits(value: int) -> str:
@@ -73,9 +80,9 @@ def chained(before: str, entry: JournalEntry) -> str:
         before: the chain of the entry before, or `GENESIS`.
         entry: what was decided and what came of it.
     """
-    ranges = ",".join(f"{name}:{span.first}-{span.next}" for name, span in sorted(entry.partitions.items()))
-    positions = ",".join(f"{name}:{offset}" for name, offset in sorted(entry.positions.items()))
-    excluded = ",".join(f"{name}:{offsets}" for name, offsets in sorted(entry.excluded.items()))
+    ranges = ",".join(f"{number}:{span.first}-{span.next}" for number, span in _by_text(entry.partitions))
+    positions = ",".join(f"{number}:{offset}" for number, offset in _by_text(entry.positions))
+    excluded = ",".join(f"{number}:{offsets}" for number, offsets in _by_text(entry.excluded))
     versions = entry.model_version, entry.decode_version
     parts = (
         before,
@@ -97,3 +104,8 @@ def chained(before: str, entry: JournalEntry) -> str:
         *([f"versions {versions}"] if versions != (FIRST_MODEL_VERSION, FIRST_DECODE_VERSION) else []),
     )
     return blake2b("\x00".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _by_text(numbered: Mapping[int, _Value]) -> list[tuple[int, _Value]]:
+    """Return the items in the order of their numbers as text, which they were when the first chains were made."""
+    return sorted(numbered.items(), key=lambda item: str(item[0]))

@@ -6,8 +6,9 @@ It is the slow path: every trial begins with a copy of the whole state. Nothing 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from online_models import Effort, State, StepReport
-from stream.decode import Decoded, Excluded
+from online_models import State, StepReport
+from stream.decisions import Decisions
+from stream.decode import Decoded
 from stream.encode import Encoded
 from stream.errors import ModelBroken
 from stream.records import Record
@@ -26,16 +27,15 @@ class Isolated:
     decoded: Decoded
     encoded: Encoded
     step: StepReport
-    excluded: Excluded
-    """(partition, offset) of what was left out."""
+    decisions: Decisions
+    """Those of before, and what was left out."""
 
 
 def isolate(
     fresh: Callable[[], WorkerState],
     before: WorkerState,
     records: list[Record],
-    decoded_at_ms: int,
-    effort: Effort = Effort.NORMAL,
+    decisions: Decisions,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[WorkerState, Isolated]:
     """Return the state after the batch without its offenders, and what was learned.
@@ -44,8 +44,7 @@ def isolate(
         fresh: makes an untrained state.
         before: the state before the batch.
         records: of the batch, in order.
-        decoded_at_ms: the clock that the batch was decoded by.
-        effort: what is spent on it.
+        decisions: about the batch, with nothing left out.
         progress: told at every trial, in words.
 
     Raises:
@@ -56,22 +55,20 @@ def isolate(
             "the model holds numbers that are not finite, so no event is at fault. It follows from the log, and an "
             "older checkpoint would lead here again: start with --cold, or with other settings and --from-beginning"
         )
-    trials = _Trials(fresh, before.state(), records, (decoded_at_ms, effort), progress)
-    excluded: Excluded = frozenset()
+    trials = _Trials(fresh, before.state(), records, progress)
     while True:
-        state, isolated = trials.learn(len(records), excluded)
+        state, isolated = trials.learn(len(records), decisions)
         if not isolated.step.num_nonfinite_steps:
             return state, isolated
-        if len(excluded) == MAX_OFFENDERS:
+        if decisions.num_excluded == MAX_OFFENDERS:
             raise ModelBroken(
                 f"more than {MAX_OFFENDERS} events of one batch lead to a loss that is not finite: it is the model. "
                 "Start with --cold, or with other settings and --from-beginning"
             )
-        offender = records[trials.shortest_bad_prefix(excluded) - 1]
-        place = (offender.partition, offender.offset)
-        if place in excluded:
+        offender = records[trials.shortest_bad_prefix(decisions) - 1]
+        if decisions.excludes(offender.partition, offender.offset):
             raise ModelBroken("the same batch is finite at one time and not at another: see model.deterministic")
-        excluded |= {place}
+        decisions = decisions.excluding(offender.partition, offender.offset)
 
 
 class _Trials:
@@ -82,26 +79,23 @@ class _Trials:
         fresh: Callable[[], WorkerState],
         saved: State,
         records: list[Record],
-        decisions: tuple[int, Effort],
         progress: Callable[[str], None],
     ) -> None:
-        self._fresh, self._saved, self._records = fresh, saved, records
-        self._at_ms, self._effort = decisions
-        self._progress = progress
+        self._fresh, self._saved, self._records, self._progress = fresh, saved, records, progress
 
-    def learn(self, num_records: int, excluded: Excluded) -> tuple[WorkerState, Isolated]:
+    def learn(self, num_records: int, decisions: Decisions) -> tuple[WorkerState, Isolated]:
         self._progress(f"isolating events that make the loss infinite: trying {num_records} of {len(self._records)}")
         state = self._fresh()
         state.load(self._saved)
-        decoded, encoded = state.read(self._records[:num_records], self._at_ms, excluded, self._effort)
-        return state, Isolated(decoded, encoded, state.learn(decoded, encoded), excluded)
+        decoded, encoded = state.read(self._records[:num_records], decisions)
+        return state, Isolated(decoded, encoded, state.learn(decoded, encoded), decisions)
 
-    def shortest_bad_prefix(self, excluded: Excluded) -> int:
+    def shortest_bad_prefix(self, decisions: Decisions) -> int:
         """Return the length of a prefix that is not finite while the one without its last record is."""
         good, bad = 0, len(self._records)
         while bad - good > 1:
             middle = (good + bad) // 2
-            if self.learn(middle, excluded)[1].step.num_nonfinite_steps:
+            if self.learn(middle, decisions)[1].step.num_nonfinite_steps:
                 bad = middle
             else:
                 good = middle

@@ -180,13 +180,12 @@ class MemoryHistory:
             RecordsGone: some are no longer in the log.
         """
         records: list[Record] = []
-        for name, span in sorted(entry.partitions.items(), key=lambda one: int(one[0])):
-            partition = int(name)
+        for partition, span in sorted(entry.partitions.items()):
             begin, log = self._log.begins[partition], self._log.partitions[partition]
             if span.first < begin or span.next > begin + len(log):
                 raise RecordsGone(
-                    f"{entry.topic}[{name}]: epoch {entry.epoch} was made of the offsets [{span.first}, {span.next}), "
-                    f"and the log holds [{begin}, {begin + len(log)})"
+                    f"{entry.topic}[{partition}]: epoch {entry.epoch} was made of the offsets "
+                    f"[{span.first}, {span.next}), and the log holds [{begin}, {begin + len(log)})"
                 )
             records += log[span.first - begin : span.next - begin]
         return records

@@ -18,7 +18,7 @@ class Moment(Struct, frozen=True, kw_only=True):
     """Number of the newest micro-batch in the state; 0: none."""
     chain: str
     """The journal's chain at that epoch, 16 hex digits; see `stream.fingerprint`."""
-    positions: dict[str, int]
+    positions: dict[int, int]
     """Partition number to the next offset to be learned."""
     origin: int
     """The epoch after which the model was untrained; 0 for one that has learned everything."""

@@ -5,24 +5,26 @@
 Everything that leaves (lists, dead letters, the journal record, the offsets) leaves in one Kafka transaction.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import msgspec
+from msgspec.structs import asdict, replace
 
-from online_models import MODEL_VERSION, Effort, StepReport, TopK
+from online_models import MODEL_VERSION, StepReport, TopK
 from stream.batching import MicroBatcher
 from stream.checkpoints import name_of
+from stream.decisions import Decisions, EffortLevel
 from stream.decisive import config_hash, decisive_settings
-from stream.decode import DECODE_VERSION, NOTHING_EXCLUDED, Decoded, Excluded
+from stream.decode import DECODE_VERSION, Decoded
 from stream.effort import EffortLadder
 from stream.encode import Encoded
 from stream.errors import RefusedToStart
-from stream.fingerprint import add_records, chained, hex_digits, lists_hash
+from stream.fingerprint import chained, hex_digits, lists_hash
 from stream.instants import Watch, unwatched
-from stream.isolation import isolate
+from stream.isolation import Isolated, isolate
 from stream.moment import Moment
 from stream.publish import Publisher
 from stream.records import OutRecord, Record
@@ -135,22 +137,22 @@ class Pipeline:
             return None
         self._watch("polled")
         with self._stage("decode"):
-            decoded_at_ms, effort = self._clocks.wall_ms(), self._effort()
-            decoded, encoded = self.state.read(records, decoded_at_ms, effort=effort)
-        step, excluded = self.state.learn(decoded, encoded), NOTHING_EXCLUDED  # evaluates every event, then learns it
+            decisions = Decisions(decoded_at_ms=self._clocks.wall_ms(), effort=self._effort())
+            decoded, encoded = self.state.read(records, decisions)
+        step = self.state.learn(decoded, encoded)  # evaluates every event, then learns it
         if step.num_nonfinite_steps:
-            decoded, encoded, step, excluded = self._learn_without_offenders(records, decoded_at_ms, effort)
+            isolated = self._learn_without_offenders(records, decisions)
+            decoded, encoded, step, decisions = isolated.decoded, isolated.encoded, isolated.step, isolated.decisions
         self._stages |= {"evaluate": step.evaluate_seconds, "learn": step.learn_seconds}
         self._watch("learned")
         with self._stage("rank"):  # with everything learned, this batch too
             top, touched = self.state.rank(encoded)
         self._watch("ranked")
         with self._stage("publish"):
-            epoch, generated_at_ms = self.epoch + 1, self._clocks.wall_ms()
-            lists = self._publisher.lists(top, touched, self.state.encoder.items, epoch, generated_at_ms)
-            dead_letters = self._publisher.dead_letters(decoded.dead_letters, decoded_at_ms)
-            times_ms = decoded_at_ms, generated_at_ms
-            entry = self._entry(epoch, records, positions, lists, times_ms, (effort, excluded))
+            epoch, decisions = self.epoch + 1, replace(decisions, generated_at_ms=self._clocks.wall_ms())
+            lists = self._publisher.lists(top, touched, self.state.encoder.items, epoch, decisions.generated_at_ms)
+            dead_letters = self._publisher.dead_letters(decoded.dead_letters, decisions.decoded_at_ms)
+            entry = self._entry(epoch, records, decoded.records_hash, positions, lists, decisions)
             entry.counts.update(counts_of(decoded, encoded, step) | {"lists": len(lists)})
         with self._stage("commit"):
             self._transport.commit([*lists, *dead_letters, self._publisher.journal(entry)], positions)
@@ -175,7 +177,7 @@ class Pipeline:
             topic=settings.topics.events,
             epoch=self.epoch,
             chain=self._chain,
-            positions={str(partition): offset for partition, offset in self._positions.items()},
+            positions=dict(self._positions),
             origin=recovered.origin,
             settings_since=recovered.settings_since,
             config_hash=self._config_hash,
@@ -193,60 +195,52 @@ class Pipeline:
                 return []
         return self._batcher.take()
 
-    def _effort(self) -> Effort:
+    def _effort(self) -> EffortLevel:
         lag = self._transport.lag() if self._ladder.is_auto else {}
-        return self._ladder.decide(sum(lag.values()))
+        return self._ladder.decide(sum(lag.values())).value
 
-    def _learn_without_offenders(
-        self, records: list[Record], decoded_at_ms: int, effort: Effort
-    ) -> tuple[Decoded, Encoded, StepReport, Excluded]:
+    def _learn_without_offenders(self, records: list[Record], decisions: Decisions) -> Isolated:
         """Go back to the state before this batch, and learn it without the events that make the loss infinite."""
         # Until a commit or a checkpoint tells of it, only what was asked for at the start leads to this state.
         is_told = self.epoch > self.recovered.epoch or self.checkpoint == name_of(self.epoch)
-        how = replace(self._beginning, kind="newest") if is_told else self._beginning
+        how = dataclasses.replace(self._beginning, kind="newest") if is_told else self._beginning
         before, recovery = self._recover(how).state, self._recovery
-        self.state, found = isolate(recovery.fresh, before, records, decoded_at_ms, effort, recovery.progress)
+        self.state, found = isolate(recovery.fresh, before, records, decisions, recovery.progress)
         recovery.progress("the isolation is over")
-        return found.decoded, found.encoded, found.step, found.excluded
+        return found
 
     def _entry(
         self,
         epoch: int,
         records: list[Record],
+        records_hash: int,
         positions: dict[int, int],
         lists: list[OutRecord],
-        times_ms: tuple[int, int],
-        choices: tuple[Effort, Excluded],
+        decisions: Decisions,
     ) -> JournalEntry:
-        ranges: dict[str, OffsetRange] = {}
+        ranges: dict[int, OffsetRange] = {}
         for record in reversed(records):  # in (partition, offset) order: the last one set is the first of its partition
-            ranges[str(record.partition)] = OffsetRange(record.offset, positions[record.partition])
-        offsets: dict[str, list[int]] = {}
-        for partition, offset in sorted(choices[1]):
-            offsets.setdefault(str(partition), []).append(offset)
+            ranges[record.partition] = OffsetRange(record.offset, positions[record.partition])
         entry = JournalEntry(
             epoch=epoch,
             app=self._settings.worker.transactional_id,
             topic=self._settings.topics.events,
             partitions=ranges,
-            positions={str(partition): offset for partition, offset in positions.items()},
+            positions=dict(positions),
             counts={},
-            decoded_at_ms=times_ms[0],
-            generated_at_ms=times_ms[1],
             config_hash=self._config_hash,
             origin=self.recovered.origin,
             settings_since=self.recovered.settings_since,
-            records_hash=hex_digits(add_records(0, records)),
+            records_hash=hex_digits(records_hash),
             applied_hash=self.state.applied_hash,
             lists_hash=lists_hash(lists),
             chain="",
-            excluded=offsets,
-            effort=choices[0].value,
             checkpoint=self.checkpoint,
             model_version=MODEL_VERSION,
             decode_version=DECODE_VERSION,
+            **asdict(decisions),
         )
-        return msgspec.structs.replace(entry, chain=chained(self._chain, entry))
+        return replace(entry, chain=chained(self._chain, entry))
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

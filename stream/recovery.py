@@ -23,7 +23,6 @@ from stream.journal import UNKNOWN_CHAIN, JournalBroken, journalled
 from stream.logs import log_event
 from stream.moment import Moment
 from stream.publish import Publisher
-from stream.records import Record
 from stream.relearning import relearn
 from stream.schema import JournalEntry
 from stream.settings import Settings
@@ -270,13 +269,12 @@ class Recovery:
         self, name: str, moment: Moment, newest: JournalEntry | None, positions: Mapping[int, int]
     ) -> None:
         settings = self._settings
-        partitions = {str(partition) for partition in positions}
-        if set(moment.positions) != partitions:
+        if set(moment.positions) != set(positions):
             raise RefusedToStart(
-                f"topic {moment.topic} has {len(partitions)} partitions, and checkpoint {name} was made with "
+                f"topic {moment.topic} has {len(positions)} partitions, and checkpoint {name} was made with "
                 f"{len(moment.positions)}: users are now in other partitions. {_REMEDY}"
             )
-        if newest is None and {str(number): offset for number, offset in positions.items()} != moment.positions:
+        if newest is None and dict(positions) != moment.positions:
             raise RefusedToStart(
                 f"topic {settings.topics.journal} is empty, and checkpoint {name} was made at {moment.positions}, "
                 f"while the group is at {dict(positions)}: the topics were made anew, or this is another cluster. "
@@ -327,17 +325,16 @@ class Recovery:
         publisher = Publisher(self._settings, self._settings.topics.max_message_bytes)
         said = time.monotonic()
         for entry in self._entries_after(base, newest):
+            # A rebuilt model is another one than the journal tells of, before and after its own first commit.
+            is_this_model = not is_rebuild and _life(entry) == _life(newest)
+            is_last = entry.epoch == newest.epoch
             try:
-                records = self._records(entry)
+                difference = self._relearn(base, entry, publisher if is_this_model and is_last else None)
             except RecordsGone as error:
                 if not is_rebuild:
                     raise self._overtaken(error, base, entry) from error
                 self._begin_after(base, entry)
                 continue
-            # A rebuilt model is another one than the journal tells of, before and after its own first commit.
-            is_this_model = not is_rebuild and _life(entry) == _life(newest)
-            is_last = entry.epoch == newest.epoch
-            difference, _ = relearn(base.state, entry, records, publisher if is_this_model and is_last else None)
             if difference and is_this_model:
                 self._differs(difference, entry, base, how)
             base.epoch, base.chain = entry.epoch, entry.chain
@@ -369,14 +366,12 @@ class Recovery:
                 f"anew, or this is another cluster. {_REMEDY}"
             )
 
-    def _records(self, entry: JournalEntry) -> list[Record]:
-        """Return the records of a batch; raises RecordsGone if they are not all there, or others."""
-        records = self._history.records(entry)
-        if hex_digits(add_records(0, records)) != entry.records_hash:
-            raise RecordsGone(
-                f"{entry.topic}: epoch {entry.epoch}: its {len(records)} records are not those that were learned"
-            )
-        return records
+    def _relearn(self, base: Recovered, entry: JournalEntry, publisher: Publisher | None) -> Difference | None:
+        """Learn a batch again; raises RecordsGone, and learns nothing, if its records are not all there, or others."""
+        difference, _ = relearn(base.state, entry, self._history.records(entry), publisher)
+        if difference and difference.are_other_records:
+            raise RecordsGone(f"{entry.topic}: epoch {entry.epoch}: {difference.what}")
+        return difference
 
     def _overtaken(self, error: RecordsGone, base: Recovered, entry: JournalEntry) -> RefusedToStart:
         return RefusedToStart(

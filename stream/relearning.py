@@ -1,22 +1,14 @@
 """Learning a journalled batch again, and seeing whether it is what it was."""
 
-from online_models import Effort
-from stream.decode import DECODE_VERSION, NOTHING_EXCLUDED
+from stream.decode import DECODE_VERSION
 from stream.difference import Difference
-from stream.fingerprint import add_records, hex_digits, lists_hash
+from stream.fingerprint import hex_digits, lists_hash
 from stream.publish import Publisher
 from stream.records import OutRecord, Record
 from stream.schema import JournalEntry
 from stream.state import WorkerState
 
-__all__ = ["excluded_of", "relearn"]
-
-
-def excluded_of(entry: JournalEntry) -> frozenset[tuple[int, int]]:
-    """Return (partition, offset) of the events that this batch left out."""
-    if not entry.excluded:
-        return NOTHING_EXCLUDED
-    return frozenset((int(name), offset) for name, offsets in entry.excluded.items() for offset in offsets)
+__all__ = ["relearn"]
 
 
 def relearn(
@@ -30,11 +22,12 @@ def relearn(
     Returns:
         What is different from what the journal says, if anything; and the lists. Of other records nothing is learned.
     """
-    found = hex_digits(add_records(0, records))
-    if found != entry.records_hash:
+    decisions = entry.decisions
+    decoded = state.decode(records, decisions)
+    if (found := hex_digits(decoded.records_hash)) != entry.records_hash:
         what = f"its {len(records)} records are not those that were learned"
-        return Difference(entry.epoch, what, entry.records_hash, found), []
-    decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry), Effort(entry.effort))
+        return Difference(entry.epoch, what, entry.records_hash, found, are_other_records=True), []
+    encoded = state.encode(decoded, decisions)
     state.learn(decoded, encoded)
     if entry.decode_version != DECODE_VERSION:
         what = "the version of how a record becomes an event"
@@ -44,7 +37,7 @@ def relearn(
     if publisher is None:
         return None, []
     top, touched = state.rank(encoded)
-    lists = publisher.lists(top, touched, state.encoder.items, entry.epoch, entry.generated_at_ms)
+    lists = publisher.lists(top, touched, state.encoder.items, entry.epoch, decisions.generated_at_ms)
     if (found := lists_hash(lists)) != entry.lists_hash:
         return Difference(entry.epoch, "the model makes other lists", entry.lists_hash, found), lists
     return None, lists

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from stream.decisions import Decisions, EffortLevel
+
 __all__ = [
     "ERROR_PREFIX",
     "EVENT_TYPES",
@@ -113,8 +115,8 @@ class JournalEntry(Struct, frozen=True):
     epoch: Annotated[int, Meta(ge=1, description="1, 2, 3… without a gap.")]
     app: Annotated[str, Meta(description="Transactional id of the worker.")]
     topic: Annotated[str, Meta(description="The topic that the offsets belong to.")]
-    partitions: Annotated[dict[str, OffsetRange], Meta(description="Partition number to offsets of this batch.")]
-    positions: Annotated[dict[str, int], Meta(description="Next offset of every partition after this batch.")]
+    partitions: Annotated[dict[int, OffsetRange], Meta(description="Partition number to offsets of this batch.")]
+    positions: Annotated[dict[int, int], Meta(description="Next offset of every partition after this batch.")]
     counts: Annotated[dict[str, int], Meta(description="events, learned, duplicates, late, dead_letters, lists.")]
     decoded_at_ms: Annotated[int, Meta(description="The clock that future event times were judged by, ms.")]
     generated_at_ms: Annotated[int, Meta(description="When the lists were computed: their generated_at, ms.")]
@@ -128,12 +130,10 @@ class JournalEntry(Struct, frozen=True):
     lists_hash: Annotated[str, Meta(description="Hash of the keys and values of the lists of this batch.")]
     chain: Annotated[str, Meta(description="Hash of the entry before and this one: a lost or changed entry shows.")]
     excluded: Annotated[
-        dict[str, list[int]],
+        dict[int, list[int]],
         Meta(description="Partition to offsets of events that made the model's loss infinite; they are dead letters."),
     ] = {}
-    effort: Annotated[
-        Literal["low", "normal", "high"], Meta(description="What the model spent on this batch, on its ladder.")
-    ] = "normal"
+    effort: Annotated[EffortLevel, Meta(description="What the model spent on this batch, on its ladder.")] = "normal"
     checkpoint: Annotated[str | None, Meta(description="Newest checkpoint that was written by then, if any.")] = None
     model_version: Annotated[int, Meta(ge=1, description="Version of the model that learned this batch.")] = (
         FIRST_MODEL_VERSION
@@ -141,6 +141,11 @@ class JournalEntry(Struct, frozen=True):
     decode_version: Annotated[
         int, Meta(ge=1, description="Version of how a record becomes an event, and which events are repetitions.")
     ] = FIRST_DECODE_VERSION
+
+    @property
+    def decisions(self) -> Decisions:
+        """What was decided about this batch; it decides the same when it is learned again."""
+        return Decisions(**{name: getattr(self, name) for name in Decisions.__struct_fields__})
 
 
 SCHEMAS: dict[str, type[Struct]] = {

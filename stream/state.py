@@ -23,11 +23,12 @@ from online_models import (
     cpu_facts,
     limit_cpu_threads,
 )
+from stream.decisions import Decisions
 from stream.decisive import learner_config
-from stream.decode import NOTHING_EXCLUDED, Decoded, Decoder, Excluded
+from stream.decode import Decoded, Decoder
 from stream.encode import Encoded, Encoder, TouchedUsers
 from stream.errors import ConfigError
-from stream.fingerprint import add_records, hex_digits
+from stream.fingerprint import add_hashes, hex_digits
 from stream.quality import LiveQuality
 from stream.records import Record
 from stream.settings import Settings
@@ -78,25 +79,24 @@ class WorkerState:
         """Multiset hash of the records of all events that were learned, 16 hex digits."""
         return hex_digits(self._applied)
 
-    def read(
-        self,
-        records: Sequence[Record],
-        decoded_at_ms: int,
-        excluded: Excluded = NOTHING_EXCLUDED,
-        effort: Effort = Effort.NORMAL,
-    ) -> tuple[Decoded, Encoded]:
-        """Return the records as events and as arrays; new ids have rows and repetitions are known from here on.
+    def read(self, records: Sequence[Record], decisions: Decisions) -> tuple[Decoded, Encoded]:
+        """Return the records as events and as arrays; new ids have rows and repetitions are known from here on."""
+        decoded = self.decode(records, decisions)
+        return decoded, self.encode(decoded, decisions)
 
-        All but the records is a decision that the journal keeps.
-        """
-        decoded = self._decoder.decode(records, decoded_at_ms, excluded)
-        return decoded, self.encoder.encode(decoded, effort)
+    def decode(self, records: Sequence[Record], decisions: Decisions) -> Decoded:
+        """Return the records as events; nothing changes."""
+        return self._decoder.decode(records, decisions)
+
+    def encode(self, decoded: Decoded, decisions: Decisions) -> Encoded:
+        """Return the events as arrays; new ids have rows and repetitions are known from here on."""
+        return self.encoder.encode(decoded, Effort(decisions.effort))
 
     def learn(self, decoded: Decoded, encoded: Encoded) -> StepReport:
         """Evaluate and learn the events; return what was measured."""
         step = self.learner.step(encoded.batch)
         self.quality.update(step)
-        self._applied = add_records(self._applied, encoded.records)
+        self._applied = add_hashes(self._applied, [encoded.records_hash])
         self.totals.update(counts_of(decoded, encoded, step))
         return step
 

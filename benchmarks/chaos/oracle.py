@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from online_models import Effort, digest
+from online_models import digest
 from stream.checkpoints import Manifest
 from stream.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash
 from stream.publish import Publisher
 from stream.records import OutRecord, Record
-from stream.relearning import excluded_of
 from stream.schema import ERROR_PREFIX, JournalEntry
 from stream.settings import Settings
 from stream.state import WorkerState, counts_of
@@ -75,11 +74,11 @@ def _parted_journal(evidence: Evidence) -> Iterator[str]:
         if chained(chain, entry) != entry.chain:
             yield f"journal: the chain breaks at epoch {entry.epoch}"
         chain = entry.chain
-        for name, span in entry.partitions.items():
-            skipped = _between(evidence.records[int(name)], next_offsets[int(name)], span.first)
-            if skipped or span.first < next_offsets[int(name)] or entry.positions[name] != span.next:
-                yield f"journal: epoch {entry.epoch} goes from {span} after {next_offsets[int(name)]} in {name}"
-        next_offsets = {int(name): offset for name, offset in entry.positions.items()}
+        for number, span in entry.partitions.items():
+            skipped = _between(evidence.records[number], next_offsets[number], span.first)
+            if skipped or span.first < next_offsets[number] or entry.positions[number] != span.next:
+                yield f"journal: epoch {entry.epoch} goes from {span} after {next_offsets[number]} in {number}"
+        next_offsets = dict(entry.positions)
     if evidence.entries and next_offsets != dict(evidence.offsets):
         yield f"the group stands at {dict(evidence.offsets)}, the journal at {next_offsets}"
     for partition, records in evidence.records.items():
@@ -152,7 +151,7 @@ def _parted_rerun(evidence: Evidence) -> Iterator[str]:
     wanted = {manifest.moment.epoch for manifest in evidence.manifests}
     for entry in evidence.entries:
         records = _batch(evidence, entry)
-        decoded, encoded = state.read(records, entry.decoded_at_ms, excluded_of(entry), Effort(entry.effort))
+        decoded, encoded = state.read(records, entry.decisions)
         step = state.learn(decoded, encoded)
         top, touched = state.rank(encoded)
         made = publisher.lists(top, touched, state.encoder.items, entry.epoch, entry.generated_at_ms)
@@ -170,8 +169,7 @@ def _parted_rerun(evidence: Evidence) -> Iterator[str]:
 
 def _batch(evidence: Evidence, entry: JournalEntry) -> list[Record]:
     records: list[Record] = []
-    for partition in sorted(map(int, entry.partitions)):
-        span = entry.partitions[str(partition)]
+    for partition, span in sorted(entry.partitions.items()):
         records += _between(evidence.records[partition], span.first, span.next)
     return records
 

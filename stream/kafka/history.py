@@ -91,7 +91,7 @@ class KafkaHistory:
             RecordsGone: some are no longer in the log.
             BrokerUnreachable: no answer for `kafka.request_timeout_ms`.
         """
-        spans = {TopicPartition(entry.topic, int(name)): span for name, span in entry.partitions.items()}
+        spans = {TopicPartition(entry.topic, number): span for number, span in entry.partitions.items()}
         try:
             with connecting(self._kafka):
                 for partition, span in spans.items():

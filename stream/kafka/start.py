@@ -88,7 +88,7 @@ def _trusted(by_group: Offsets, by_journal: Offsets, settings: Settings) -> Offs
 def _journalled(partitions: list[TopicPartition], entry: JournalEntry | None) -> Offsets:
     if entry is None:
         return {}
-    positions = {int(number): offset for number, offset in entry.positions.items()}
+    positions = entry.positions
     return {p: positions[p.partition] for p in partitions if p.partition in positions}
 
 

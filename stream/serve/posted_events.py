@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from stream.decisions import Decisions
 from stream.decode import DeadLetter, Decoder
 from stream.records import Record
 from stream.serve.problems import Problem
@@ -49,7 +50,7 @@ class PostedEvents:
         if not 1 <= len(posted.values) <= self._max_events:
             raise Problem("bad-batch", f"expected 1 to {self._max_events} events, got {len(posted.values)}")
         numbered = [Record(self._topic, 0, n, None, value, [], now_ms) for n, value in enumerate(posted.values)]
-        decoded = self._decoder.decode(numbered, now_ms)
+        decoded = self._decoder.decode(numbered, Decisions(decoded_at_ms=now_ms))
         if decoded.dead_letters:
             raise _bad_events(decoded.dead_letters, is_batch=posted.is_batch)
         return [(event.user.encode(), value) for event, value in zip(decoded.events, posted.values, strict=True)]

@@ -229,8 +229,8 @@ def an_entry(log: Log, epoch: int, first: int, next_offset: int) -> JournalEntry
         epoch=epoch,
         app=log.app,
         topic=log.events,
-        partitions={"0": OffsetRange(first, next_offset)},
-        positions={"0": next_offset},
+        partitions={0: OffsetRange(first, next_offset)},
+        positions={0: next_offset},
     )
 
 

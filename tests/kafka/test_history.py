@@ -52,7 +52,7 @@ def an_entry(settings: Settings, epoch: int, topic: str | None = None, **spans: 
         epoch=epoch,
         app=settings.worker.transactional_id,
         topic=topic or settings.topics.events,
-        partitions={name[1:]: OffsetRange(*span) for name, span in spans.items()},
+        partitions={int(name[1:]): OffsetRange(*span) for name, span in spans.items()},
     )
 
 

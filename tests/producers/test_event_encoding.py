@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.encoding import BadEvent, decode_event, encode_event, encode_record, event_key
+from stream.decisions import Decisions
 from stream.decode import Decoder
 from stream.records import Record
 from stream.schema import EVENT_TYPES, Event
@@ -42,7 +43,7 @@ def test_every_good_event_comes_back_as_it_was(sent: Event) -> None:
 def test_the_worker_reads_every_event_that_may_leave(sent: Event) -> None:
     record = Record("events", 0, 0, event_key(sent), encode_event(sent), [], 1_000)
 
-    decoded = Decoder(EventSettings()).decode([record], now_ms=253_402_300_799_999)
+    decoded = Decoder(EventSettings()).decode([record], Decisions(decoded_at_ms=253_402_300_799_999))
 
     assert decoded.dead_letters == []
     assert decoded.events == [sent]

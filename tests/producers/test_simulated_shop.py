@@ -11,6 +11,7 @@ from producers.broken import WAYS_TO_BREAK
 from producers.encoding import OutgoingRecord, decode_event, encode_event
 from producers.shop import Shop, ShopConfig
 from producers.simulate import SimulationConfig, simulated_records
+from stream.decisions import Decisions
 from stream.decode import DeadCode, Decoder
 from stream.errors import ConfigError
 from stream.records import Record
@@ -108,7 +109,7 @@ def test_the_asked_share_is_broken_and_every_broken_one_is_a_dead_letter_of_the_
     records = taken(replace(QUIET, bad_ratio=0.25), 4_000)
     as_read = [Record("events", 0, n, key, value, [], START_MS) for n, (key, value, _) in enumerate(records)]
 
-    decoded = Decoder(EventSettings()).decode(as_read, now_ms=START_MS)
+    decoded = Decoder(EventSettings()).decode(as_read, Decisions(decoded_at_ms=START_MS))
 
     assert len(decoded.dead_letters) == pytest.approx(1_000, rel=0.15)
     assert len(decoded.events) + len(decoded.dead_letters) == 4_000
@@ -134,7 +135,7 @@ def test_each_way_to_break_an_event_has_its_code(way: str, code: DeadCode) -> No
     value = encode_event(Event(user="ana", item="film-1", type="click", ts=START_MS))
     record = Record("events", 0, 0, b"ana", WAYS_TO_BREAK[way](value), [], START_MS)
 
-    (letter,) = Decoder(EventSettings()).decode([record], now_ms=START_MS).dead_letters
+    (letter,) = Decoder(EventSettings()).decode([record], Decisions(decoded_at_ms=START_MS)).dead_letters
 
     assert letter.code == code
 

@@ -29,7 +29,7 @@ def moment_at(epoch: int) -> Moment:
         topic="events",
         epoch=epoch,
         chain="0123456789abcdef",
-        positions={"0": 10 * epoch, "1": 2**40},
+        positions={0: 10 * epoch, 1: 2**40},
         origin=0,
         settings_since=0,
         config_hash="fedcba9876543210",

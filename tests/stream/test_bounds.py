@@ -186,7 +186,7 @@ def test_the_encoder_stays_within_its_limits_under_ids_that_are_all_new() -> Non
         events = [Event(user=f"u{n}", item=f"i{n}", type="click", id=f"e{n}") for n in numbers]
         records = [record(b"", partition=n % NUM_PARTITIONS, offset=n) for n in numbers]
 
-        encoded = encoder.encode(Decoded(events, records, [NOW_MS] * MAX_EVENTS))
+        encoded = encoder.encode(Decoded(events, records, [NOW_MS] * MAX_EVENTS, [0] * MAX_EVENTS))
 
         assert encoded.batch.item_rows.max() < ITEMS
         assert encoded.batch.user_rows.max() < USERS

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stream.decisions import Decisions
 from stream.decode import DeadCode, Decoded, Decoder
 from stream.fingerprint import hex_digits, record_hash
 from stream.memory import MemoryLog
@@ -33,7 +34,7 @@ def structured(data: Any, **changed: Any) -> Record:
 
 
 def decode(*records: Record) -> Decoded:
-    return Decoder(CONFIG).decode(records, NOW_MS)
+    return Decoder(CONFIG).decode(records, Decisions(decoded_at_ms=NOW_MS))
 
 
 @pytest.mark.parametrize("cloud", [binary(time=TIME), structured({"data": json.loads(PLAIN)}, time=TIME)])

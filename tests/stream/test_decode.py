@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.decisions import Decisions
 from stream.decode import DeadCode, Decoder
 from stream.records import NO_TIMESTAMP
 from stream.schema import MAX_TIME_MS
@@ -57,7 +58,7 @@ def test_a_bad_record_is_a_dead_letter_with_its_code(name: str) -> None:
     value, code = BAD[name]
     bad = record(value)
 
-    decoded = Decoder(CONFIG).decode([bad], NOW_MS)
+    decoded = Decoder(CONFIG).decode([bad], Decisions(decoded_at_ms=NOW_MS))
 
     assert decoded.events == []
     assert [(letter.record, letter.code) for letter in decoded.dead_letters] == [(bad, code)]
@@ -71,7 +72,7 @@ def test_every_code_is_reached_by_a_case_above_but_those_of_the_model_and_of_hea
 def test_an_event_that_is_excluded_is_a_dead_letter_and_the_others_are_read() -> None:
     records = [record(event_bytes("ana", "a"), offset=offset) for offset in (6, 7, 8)]
 
-    decoded = Decoder(CONFIG).decode(records, NOW_MS, frozenset({(0, 7)}))
+    decoded = Decoder(CONFIG).decode(records, Decisions(decoded_at_ms=NOW_MS, excluded={0: [7]}))
 
     assert [event.offset for event in decoded.records] == [6, 8]
     assert [(letter.record.offset, letter.code) for letter in decoded.dead_letters] == [(7, DeadCode.NOT_FINITE)]
@@ -84,7 +85,7 @@ def test_a_message_never_repeats_what_the_producer_wrote() -> None:
         event_bytes("secretsec", "a"),
     ]
 
-    decoded = Decoder(CONFIG).decode([record(value) for value in values], NOW_MS)
+    decoded = Decoder(CONFIG).decode([record(value) for value in values], Decisions(decoded_at_ms=NOW_MS))
 
     assert len(decoded.dead_letters) == 3
     assert not any("secret" in letter.message for letter in decoded.dead_letters)
@@ -103,7 +104,7 @@ def test_a_good_event_is_read_whole_and_unknown_fields_are_ignored() -> None:
         colour="red",
     )
 
-    decoded = Decoder(CONFIG).decode([record(value)], NOW_MS)
+    decoded = Decoder(CONFIG).decode([record(value)], Decisions(decoded_at_ms=NOW_MS))
 
     (event,) = decoded.events
     assert (event.user, event.item, event.type, event.id) == ("ana", "85123A", "cart", "e1")
@@ -114,7 +115,7 @@ def test_a_good_event_is_read_whole_and_unknown_fields_are_ignored() -> None:
 def test_a_missing_time_is_that_of_the_record() -> None:
     value = b'{"user": "ana", "item": "a", "type": "click"}'
 
-    decoded = Decoder(CONFIG).decode([record(value, timestamp_ms=NOW_MS - 7)], NOW_MS)
+    decoded = Decoder(CONFIG).decode([record(value, timestamp_ms=NOW_MS - 7)], Decisions(decoded_at_ms=NOW_MS))
 
     assert decoded.times_ms == [NOW_MS - 7]
 
@@ -122,13 +123,13 @@ def test_a_missing_time_is_that_of_the_record() -> None:
 def test_an_event_without_any_time_is_a_dead_letter() -> None:
     value = b'{"user": "ana", "item": "a", "type": "click"}'
 
-    decoded = Decoder(CONFIG).decode([record(value, timestamp_ms=NO_TIMESTAMP)], NOW_MS)
+    decoded = Decoder(CONFIG).decode([record(value, timestamp_ms=NO_TIMESTAMP)], Decisions(decoded_at_ms=NOW_MS))
 
     assert [letter.code for letter in decoded.dead_letters] == [DeadCode.BAD_TIME]
 
 
 def test_a_written_time_of_minus_one_is_not_called_missing() -> None:
-    decoded = Decoder(CONFIG).decode([record(event_bytes("ana", "a", ts=-1))], NOW_MS)
+    decoded = Decoder(CONFIG).decode([record(event_bytes("ana", "a", ts=-1))], Decisions(decoded_at_ms=NOW_MS))
 
     assert [letter.message for letter in decoded.dead_letters] == [f"$.ts: expected milliseconds in 0..{MAX_TIME_MS}"]
 
@@ -136,7 +137,7 @@ def test_a_written_time_of_minus_one_is_not_called_missing() -> None:
 def test_the_first_millisecond_of_1970_and_the_allowed_future_are_good_times() -> None:
     values = [event_bytes("ana", "a", ts=0), event_bytes("ana", "a", ts=NOW_MS + 60_000)]
 
-    decoded = Decoder(CONFIG).decode([record(value) for value in values], NOW_MS)
+    decoded = Decoder(CONFIG).decode([record(value) for value in values], Decisions(decoded_at_ms=NOW_MS))
 
     assert decoded.times_ms == [0, NOW_MS + 60_000]
 
@@ -148,7 +149,7 @@ def test_good_and_bad_records_keep_their_order_and_their_positions() -> None:
         record(event_bytes("ben", "b"), offset=6),
     ]
 
-    decoded = Decoder(CONFIG).decode(records, NOW_MS)
+    decoded = Decoder(CONFIG).decode(records, Decisions(decoded_at_ms=NOW_MS))
 
     assert [event.user for event in decoded.events] == ["ana", "ben"]
     assert [good.offset for good in decoded.records] == [4, 6]
@@ -171,7 +172,7 @@ event_like = st.fixed_dictionaries(
 
 @given(st.binary(max_size=200) | st.one_of(json_values, event_like).map(lambda v: json.dumps(v).encode()))
 def test_any_bytes_become_exactly_one_event_or_one_dead_letter(value: bytes) -> None:
-    decoded = Decoder(CONFIG).decode([record(value)], NOW_MS)
+    decoded = Decoder(CONFIG).decode([record(value)], Decisions(decoded_at_ms=NOW_MS))
 
     assert len(decoded.events) + len(decoded.dead_letters) == 1
     assert len(decoded.events) == len(decoded.records) == len(decoded.times_ms)
@@ -189,7 +190,7 @@ def test_any_event_in_range_is_read_as_it_was_written(user: str, item: str, valu
     except UnicodeEncodeError:
         return  # half a surrogate pair is no text
 
-    decoded = Decoder(CONFIG).decode([record(written)], NOW_MS)
+    decoded = Decoder(CONFIG).decode([record(written)], Decisions(decoded_at_ms=NOW_MS))
 
     (event,) = decoded.events
     assert (event.user, event.item, event.value) == (user, item, value)

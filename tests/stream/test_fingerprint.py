@@ -26,8 +26,8 @@ def an_entry(**fields: Any) -> JournalEntry:
             epoch=7,
             app="millstream-0",
             topic="events",
-            partitions={"1": OffsetRange(0, 2), "0": OffsetRange(5, 9)},
-            positions={"1": 2, "0": 9},
+            partitions={1: OffsetRange(0, 2), 0: OffsetRange(5, 9)},
+            positions={1: 2, 0: 9},
             counts={"events": 5},
             decoded_at_ms=1_700_000_000_000,
             generated_at_ms=1_700_000_000_005,
@@ -38,7 +38,7 @@ def an_entry(**fields: Any) -> JournalEntry:
             applied_hash="bb",
             lists_hash="cc",
             chain="",
-            excluded={"1": [0], "0": [6, 7]},
+            excluded={1: [0], 0: [6, 7]},
             checkpoint=None,
         ),
         **fields,
@@ -131,9 +131,9 @@ def test_the_chain_has_the_value_that_every_version_and_machine_gives_it() -> No
         {"epoch": 8},
         {"app": "millstream-1"},
         {"topic": "clicks"},
-        {"partitions": {"1": OffsetRange(0, 2), "0": OffsetRange(4, 9)}},
-        {"partitions": {"1": OffsetRange(0, 2)}},
-        {"positions": {"1": 2, "0": 10}},
+        {"partitions": {1: OffsetRange(0, 2), 0: OffsetRange(4, 9)}},
+        {"partitions": {1: OffsetRange(0, 2)}},
+        {"positions": {1: 2, 0: 10}},
         {"decoded_at_ms": 1},
         {"generated_at_ms": 1},
         {"config_hash": "beef"},
@@ -146,8 +146,8 @@ def test_the_chain_has_the_value_that_every_version_and_machine_gives_it() -> No
         {"model_version": 7},
         {"decode_version": 2},
         {"excluded": {}},
-        {"excluded": {"1": [0], "0": [67]}},
-        {"excluded": {"0": [0], "1": [6, 7]}},
+        {"excluded": {1: [0], 0: [67]}},
+        {"excluded": {0: [0], 1: [6, 7]}},
     ],
     ids=str,
 )
@@ -176,9 +176,22 @@ def test_the_chain_depends_on_what_came_before() -> None:
 
 def test_the_chain_does_not_depend_on_the_order_in_which_partitions_were_written_down() -> None:
     turned = an_entry(
-        partitions={"0": OffsetRange(5, 9), "1": OffsetRange(0, 2)},
-        positions={"0": 9, "1": 2},
-        excluded={"0": [6, 7], "1": [0]},
+        partitions={0: OffsetRange(5, 9), 1: OffsetRange(0, 2)},
+        positions={0: 9, 1: 2},
+        excluded={0: [6, 7], 1: [0]},
     )
 
     assert chained(GENESIS, turned) == chained(GENESIS, an_entry())
+
+
+def test_the_chain_takes_partitions_in_the_order_of_their_numbers_as_text_as_the_first_ones_did() -> None:
+    many = an_entry(
+        partitions={2: OffsetRange(0, 2), 10: OffsetRange(5, 9)},
+        positions={2: 2, 10: 9},
+        counts={},
+        decoded_at_ms=1,
+        generated_at_ms=2,
+        excluded={10: [6, 7], 2: [0]},
+    )
+
+    assert chained(GENESIS, many) == "b365ae8bae1f963f"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from online_models import NO_ROW, digest
+from stream.decisions import Decisions
 from stream.decode import Decoded
 from stream.encode import Encoder
 from stream.memory import MemoryLog
@@ -36,7 +37,7 @@ def state_of(**model: Any) -> WorkerState:
 
 def learn(state: WorkerState, records: list[Record]) -> list[str]:
     """Learn them at a wall clock years later; return the list of the user touched last."""
-    decoded, encoded = state.read(records, NOW_MS * 2)
+    decoded, encoded = state.read(records, Decisions(decoded_at_ms=NOW_MS * 2))
     assert not decoded.dead_letters
     state.learn(decoded, encoded)
     top, _ = state.rank(encoded)
@@ -91,7 +92,7 @@ def test_users_expire_too_and_come_back_as_new_ones() -> None:
 
 def test_an_item_is_learned_and_listed_from_the_event_on_that_completes_its_count() -> None:
     state = state_of(item_admission_events=3)
-    decoded, encoded = state.read(batch(["a", "b", "a", "a", "b", "a"], NOW_MS), NOW_MS)
+    decoded, encoded = state.read(batch(["a", "b", "a", "a", "b", "a"], NOW_MS), Decisions(decoded_at_ms=NOW_MS))
     assert (encoded.batch.item_rows == NO_ROW).tolist() == [True, True, True, False, True, False]
 
     report = state.learn(decoded, encoded)
@@ -188,7 +189,7 @@ def drifting_hit_ratio(settings: Settings) -> tuple[float, int]:
             value = event_bytes(f"u{user}", item, "click", ts=NOW_MS + offset * 1_000)
             records.append(record(value, offset=offset))
             offset += 1
-        decoded, encoded = state.read(records, NOW_MS * 2)
+        decoded, encoded = state.read(records, Decisions(decoded_at_ms=NOW_MS * 2))
         report = state.learn(decoded, encoded)
         if number >= 30:
             hits += (report.ranks["popularity"] <= 5).tolist()
@@ -217,7 +218,9 @@ def test_what_a_batch_costs_the_encoder_does_not_grow_with_the_table() -> None:
     for number in range(40):
         names = range(number * 500, number * 500 + 500)
         events = [Event(user=f"u{name}", item=f"i{name}", type="click") for name in names]
-        encoded = encoder.encode(Decoded(events, [record(b"", offset=name) for name in names], [NOW_MS] * 500))
+        encoded = encoder.encode(
+            Decoded(events, [record(b"", offset=name) for name in names], [NOW_MS] * 500, [0] * 500)
+        )
         resets.append(len(encoded.batch.reset_item_rows))
 
     assert max(resets) == 500

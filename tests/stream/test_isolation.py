@@ -82,10 +82,10 @@ def without(lives: Lives, offsets: set[int]) -> WorkerState:
     """Return the state of one who never could read the records at these offsets, batch by batch."""
     state = WorkerState(lives.settings, range(1))
     for entry in lives.journal():
-        span = entry.partitions["0"]
+        span = entry.partitions[0]
         records = [record for record in lives.log.partitions[0] if span.first <= record.offset < span.next]
         hidden = [record._replace(value=b"bad") if record.offset in offsets else record for record in records]
-        state.learn(*state.read(hidden, entry.decoded_at_ms))
+        state.learn(*state.read(hidden, entry.decisions))
     return state
 
 
@@ -97,7 +97,7 @@ def assert_only_these_are_left_out(lives: Lives, life: Life, offsets: set[int]) 
     assert found.totals == expected.totals
     assert found.applied_hash == expected.applied_hash
     assert {offset for code, offset in letters(lives) if code == "not_finite"} == offsets
-    assert {offset for entry in lives.journal() for offset in entry.excluded.get("0", [])} == offsets
+    assert {offset for entry in lives.journal() for offset in entry.excluded.get(0, [])} == offsets
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_the_report_and_the_journal_tell_of_the_batch_as_it_was_learned(lives: L
     assert isinstance(report, BatchReport)
     assert (report.step.num_events, report.step.num_nonfinite_steps, len(report.records)) == (6, 0, 8)
     (entry,) = lives.journal()
-    assert entry.excluded == {"0": [2, 6]}
+    assert entry.excluded == {0: [2, 6]}
     assert {name: entry.counts[name] for name in ("events", "learned", "dead_letters")} == {
         "events": 6,
         "learned": 6,

@@ -14,6 +14,7 @@ import pytest
 from online_models import LearnerConfig, State, TransitionsConfig, digest
 from stream import decisive
 from stream.checkpoints import name_of
+from stream.decisions import Decisions
 from stream.decisive import learner_config
 from stream.errors import RefusedToStart, TransactionInDoubt
 from stream.fingerprint import chained
@@ -371,7 +372,7 @@ def lives_of_its_own(lives: Lives, settings: Settings, which: range) -> State:
             for record in lives.log.partitions[int(name)]
             if span.first <= record.offset < span.next
         ]
-        state.learn(*state.read(records, entry.decoded_at_ms))
+        state.learn(*state.read(records, entry.decisions))
     return state.state()
 
 
@@ -741,7 +742,7 @@ def test_an_entry_missing_from_the_journal_is_refused(lives: Lives) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"decoded_at_ms": 1}, {"settings_since": 1}, {"origin": 1}, {"positions": {"0": 1}}, {"config_hash": "f" * 16}],
+    [{"decoded_at_ms": 1}, {"settings_since": 1}, {"origin": 1}, {"positions": {0: 1}}, {"config_hash": "f" * 16}],
     ids=str,
 )
 def test_an_entry_that_was_changed_is_refused(lives: Lives, changed: dict[str, Any]) -> None:
@@ -1080,7 +1081,7 @@ class Model:
         origin = self.num_gone if how.kind == "beginning" else epoch
         self.segments, self.running = ((origin, choice),), self.fresh(choice)
         for records, at_ms in self.batches[origin:]:
-            self.running.learn(*self.running.read(records, at_ms))
+            self.running.learn(*self.running.read(records, Decisions(decoded_at_ms=at_ms)))
         return True
 
     def _go_on(self, known: Known, choice: str) -> None:
@@ -1099,7 +1100,7 @@ class Model:
             records = [
                 record for (at, _), part in zip(spans, slices, strict=True) for record in log.partitions[at][part]
             ]
-            self.running.learn(*self.running.read(records, entry.decoded_at_ms))
+            self.running.learn(*self.running.read(records, entry.decisions))
             self.batches.append((records, entry.decoded_at_ms))
             self.newest = Known(self.segments, self.running.state())
 

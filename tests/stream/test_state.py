@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from online_models import State, StateError, digest
+from stream.decisions import Decisions
 from stream.decode import DeadCode
 from stream.records import Record
 from stream.settings import Settings
@@ -48,7 +49,7 @@ def learn(state: WorkerState, batches: Sequence[list[Record]]) -> list[tuple[Any
     """Learn them; return all that comes out of each but durations."""
     came_out = []
     for number, batch in enumerate(batches):
-        decoded, encoded = state.read(batch, NOW_MS + 10_000_000 + number)
+        decoded, encoded = state.read(batch, Decisions(decoded_at_ms=NOW_MS + 10_000_000 + number))
         step = state.learn(decoded, encoded)
         top, touched = state.rank(encoded)
         tables = (top.item_rows, top.scores, top.reasons, touched.rows, touched.event_times_ms, step.loss_nats)
@@ -116,7 +117,7 @@ def test_the_totals_say_what_became_of_every_record() -> None:
         record(event_bytes("ben", "a"), offset=4),
     ]
 
-    decoded, encoded = state.read(batch, NOW_MS, frozenset({(0, 4)}))
+    decoded, encoded = state.read(batch, Decisions(decoded_at_ms=NOW_MS, excluded={0: [4]}))
     state.learn(decoded, encoded)
 
     assert [letter.code for letter in decoded.dead_letters] == [DeadCode.NOT_JSON, DeadCode.NOT_FINITE]
