@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Self
 
 import msgspec
 
+from stream.formats import LIST_FORMAT, refuse_newer
 from stream.kafka import TopicReader, newest_record
 from stream.records import Record
 from stream.schema import Recommendation
@@ -25,7 +26,12 @@ class PublishedList(NamedTuple):
 
 
 def decode_list(record: Record) -> PublishedList | None:
-    """Return the list in a record, or None when it is none."""
+    """Return the list in a record, or None when it is none.
+
+    Raises:
+        NewerFormat: a newer Millstream wrote it, in a format that is not known here.
+    """
+    refuse_newer(record, LIST_FORMAT, "list")
     user = (record.key or b"").decode(errors="replace")
     if record.value is None:
         return PublishedList(user, None, record)

@@ -8,6 +8,7 @@ who reads the topic knows which letters are done, and nothing else has to be kep
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from stream.formats import DEAD_LETTER_FORMAT, refuse_newer
 from stream.records import NO_TIMESTAMP, Headers, OutRecord, Record
 from stream.schema import ERROR_PREFIX, REPLAY_PREFIX
 
@@ -17,6 +18,7 @@ LetterId = tuple[int, int]
 """Partition and offset in the dead-letter topic."""
 
 _CODE = f"{ERROR_PREFIX}code"
+_FORMAT = f"{ERROR_PREFIX}format"
 _OF = f"{REPLAY_PREFIX}of"
 _TIMES = f"{REPLAY_PREFIX}times"
 
@@ -57,11 +59,15 @@ def read_letter(record: Record) -> Letter | None:
 
     What came with the event is not trusted: a producer may have set headers that look like ours, so only those from the
     last code on count, and the worker wrote them.
+
+    Raises:
+        NewerFormat: it is of a newer format.
     """
     names = [name for name, _ in record.headers]
     if _CODE not in names:
         return None
     ours = len(names) - 1 - names[::-1].index(_CODE)
+    refuse_newer(record._replace(headers=record.headers[ours:]), DEAD_LETTER_FORMAT, "dead letter", _FORMAT)
     facts = {name.removeprefix(ERROR_PREFIX): _text(value) for name, value in record.headers[ours:]}
     try:
         event = Record(

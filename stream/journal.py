@@ -7,6 +7,7 @@ import msgspec
 from stream.difference import Difference
 from stream.errors import RefusedToStart
 from stream.fingerprint import chained
+from stream.formats import JOURNAL_FORMAT, refuse_newer
 from stream.records import Record
 from stream.schema import JournalEntry
 from stream.transport import History
@@ -22,7 +23,9 @@ def read_entry(record: Record) -> JournalEntry:
 
     Raises:
         RefusedToStart: it holds something else.
+        NewerFormat: it is of a newer format.
     """
+    refuse_newer(record, JOURNAL_FORMAT, "record of the journal")
     try:
         return msgspec.json.decode(record.value or b"", type=JournalEntry)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

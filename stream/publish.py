@@ -8,6 +8,7 @@ import msgspec
 from online_models import MODEL_VERSION, NO_ROW, IdIndex, TopK
 from stream.decode import DeadLetter
 from stream.encode import TouchedUsers
+from stream.formats import DEAD_LETTER_FORMAT, JOURNAL_FORMAT, LIST_FORMAT, format_header
 from stream.records import Headers, OutRecord
 from stream.schema import ERROR_PREFIX, SOURCE_PREFIX, JournalEntry, RankedItem, Recommendation
 from stream.settings import Settings
@@ -56,7 +57,7 @@ class Publisher:
                 model=self._model,
                 items=ranked(items, rows, scores, reasons),
             )
-            headers = self._source_headers(touched, position)
+            headers = [*format_header(LIST_FORMAT), *self._source_headers(touched, position)]
             key = touched.ids[position].encode("utf-8")
             records.append(OutRecord(self._topics.recommendations, key, self._encode(value), headers))
         return records
@@ -86,6 +87,7 @@ class Publisher:
             "timestamp": str(record.timestamp_ms),
             "app": self._app,
             "version": self._version.decode(),
+            "format": str(DEAD_LETTER_FORMAT),
         }
         value, key = record.value, record.key
         headers: Headers = [(name, header or b"") for name, header in record.headers]  # the client writes no null ones
@@ -106,7 +108,9 @@ class Publisher:
 
     def journal(self, entry: JournalEntry) -> OutRecord:
         """Return the journal record of a batch."""
-        return OutRecord(self._topics.journal, entry.app.encode("utf-8"), self._encode(entry))
+        return OutRecord(
+            self._topics.journal, entry.app.encode("utf-8"), self._encode(entry), format_header(JOURNAL_FORMAT)
+        )
 
 
 def ranked(items: IdIndex, rows: list[int], scores: list[float], reasons: list[int]) -> list[RankedItem]:

@@ -33,7 +33,7 @@ __all__ = [
 MAX_TIME_MS = 253_402_300_799_999
 """The last event time that is read: the last millisecond of the year 9999."""
 ERROR_PREFIX = "millstream.error."
-"""Headers of a dead letter: code, message, topic, partition, offset, timestamp, app, version."""
+"""Headers of a dead letter: code, message, topic, partition, offset, timestamp, app, version, format."""
 REPLAY_PREFIX = "millstream.replay."
 """Headers of an event that `millstream dlq replay` sent again, and of the receipt that it left: of, times."""
 SOURCE_PREFIX = "millstream.source."

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from stream.formats import LIST_FORMAT, refuse_newer
 from stream.kafka.client import connecting
 from stream.kafka.reader import TopicReader, open_consumer, topic_partitions
 from stream.records import Record
@@ -35,7 +36,9 @@ class KafkaPublished:
         """Yield the committed records of the recommendations topic that are still there, per partition in order."""
         with TopicReader(self._kafka, self._settings.topics.recommendations, role="lists") as reader:
             while not reader.caught_up():
-                yield from reader.poll(POLL_SECONDS)
+                for record in reader.poll(POLL_SECONDS):
+                    refuse_newer(record, LIST_FORMAT, "list")
+                    yield record
 
     def committed(self) -> dict[int, int]:
         """Return the next offset of every partition of the events topic that the group has committed one for."""

@@ -5,6 +5,7 @@ import threading
 import time
 
 from stream.errors import BrokerUnreachable, MillstreamError
+from stream.formats import NewerFormat
 from stream.health import Verdict
 from stream.kafka import TopicReader
 from stream.logs import log_event
@@ -38,6 +39,7 @@ class Follower:
         self._phase = "connecting to the brokers"
         self._beat = self._answered_at = time.monotonic()
         self._is_silent = True
+        self._refusal = ""
         self.has_view = False
         """Whether the view was whole once: from then on it answers, be it with what it knew."""
         self.lag_records = 0
@@ -57,6 +59,8 @@ class Follower:
 
     def live(self) -> Verdict:
         """Return whether the process should go on; brokers that are away are no reason to kill it."""
+        if self._refusal:
+            return Verdict(False, self._refusal)
         age = time.monotonic() - self._beat
         if not self._thread.is_alive() and not self._stop.is_set():
             return Verdict(False, "the thread that reads the lists has ended: start again and look at the log")
@@ -66,6 +70,8 @@ class Follower:
 
     def ready(self) -> Verdict:
         """Return whether lists are whole and fresh."""
+        if self._refusal:
+            return Verdict(False, self._refusal)
         silent_seconds = self.silent_seconds()
         if self._stop.is_set() or not self.has_view:
             return Verdict(False, self._phase)
@@ -80,7 +86,7 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not self._refusal:
                 self._connect_and_follow()
         except Exception:
             logging.getLogger("millstream").exception("follower_failed")
@@ -93,6 +99,9 @@ class Follower:
             with TopicReader(kafka, topic, role="serve-view") as reader:
                 self._answered()
                 self._follow(reader)
+        except NewerFormat as error:  # reading it again gives the same: whoever upgrades this process starts it again
+            self._refusal = str(error)
+            log_event(logging.ERROR, "view_refused", has_view=self.has_view, reason=str(error))
         except MillstreamError as error:
             self._is_silent = True
             self._phase = f"waiting for the brokers: {error}" if isinstance(error, BrokerUnreachable) else str(error)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from stream.formats import LIST_FORMAT, refuse_newer
 from stream.records import Record
 from stream.schema import Recommendation
 
@@ -52,9 +53,14 @@ class ListView:
         self._next = OrderedDict()
 
     def apply(self, records: Iterable[Record]) -> None:
-        """Take over records, in order per user. A record without a value erases."""
+        """Take over records, in order per user. A record without a value erases.
+
+        Raises:
+            NewerFormat: a list is of a newer format.
+        """
         for record in records:
             key = record.key or b""
+            refuse_newer(record, LIST_FORMAT, "list")
             if record.value is None:
                 self._put(key, None)
             elif self._is_list(record.value):

@@ -10,6 +10,8 @@ import pytest
 
 from millstream.embedded_broker import EmbeddedBroker, free_port
 from stream.errors import ConfigError, RefusedToStart
+from stream.formats import LIST_FORMAT, format_header
+from stream.records import Record
 from stream.serve import ListServer
 from stream.serve.follower import Follower
 from stream.serve.tls import Certificate
@@ -155,6 +157,30 @@ def test_a_log_that_became_shorter_is_read_from_its_beginning_again(monkeypatch:
     follower.start()
     try:
         until(lambda: follower.num_reads == 2 and follower.ready().ok)
+    finally:
+        follower.stop()
+
+
+class NewerLog(ShorterLog):
+    """A topic with a list of a newer format in it."""
+
+    def poll(self, timeout_seconds: float) -> list[Any]:
+        return [Record("recommendations", 0, 3, b"ana", b"{}", format_header(LIST_FORMAT + 1), 0)]
+
+    def lag(self, timeout_seconds: float) -> dict[int, int]:
+        return {0: 0}
+
+
+def test_lists_of_a_newer_format_end_the_reading_and_both_probes_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.serve.follower.TopicReader", NewerLog)
+    follower = Follower(Settings(), ListView(10))
+    follower.start()
+    try:
+        until(lambda: not follower.live().ok)
+        for verdict in (follower.live(), follower.ready()):
+            assert not verdict.ok
+            assert "expected a list of format 1 or older, got format 2" in verdict.reason
+        assert follower.num_reads == 1
     finally:
         follower.stop()
 

@@ -103,6 +103,7 @@ def test_bad_records_go_to_the_dead_letters_in_the_same_transaction_and_the_stre
         "millstream.error.timestamp": str(NOW_MS - 9),
         "millstream.error.app": "millstream-0",
         "millstream.error.version": headers(second)["millstream.error.version"],
+        "millstream.error.format": "1",
     }
     assert headers(second)["millstream.error.code"] == "null_value"
     assert report.step.num_learned == 1
