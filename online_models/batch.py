@@ -1,7 +1,7 @@
 """What goes into a step and what comes out of a ranking: plain arrays in host memory.
 
 Ids never come this far: every user and item is a row of a table. Who owns which row is the
-business of the caller (see ``index.py``).
+business of the caller (see ``id_index.py``).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from online_models.effort import Effort
 from online_models.errors import ShapeError
+from online_models.runtime.effort import Effort
 
 __all__ = ["NO_ROW", "Batch", "TopK"]
 

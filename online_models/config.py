@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from online_models.device import DEVICES
 from online_models.errors import ConfigError
+from online_models.runtime.device import DEVICES
 
 __all__ = [
     "FIRST_WEIGHTS",

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 
 from online_models.batch import NO_ROW, Batch, TopK
-from online_models.channels import scores_of
 from online_models.config import LearnerConfig
-from online_models.device import memory_bytes, resolve_device
 from online_models.errors import ShapeError
-from online_models.explanation import Explanation, explain
-from online_models.fusion import Fusion, Mixture
-from online_models.history import Context, Histories, SubStep
-from online_models.lane import Lane, Task
-from online_models.owned import OwnedItems
-from online_models.parts import Parts, Table, copies
-from online_models.popularity import Popularity
-from online_models.ranking import Evaluated, StepReport, join_evaluated, mid_ranks, misses
-from online_models.reranker import Reranked, Reranker
-from online_models.scorers import BASELINES, CHANNELS, RERANKED, make_scorers
-from online_models.situations import num_situations, situations_of
-from online_models.state import State
-from online_models.tables import allocated_rows, grow_table
-from online_models.topk import exact_topk
-from online_models.transitions import Transitions
+from online_models.evaluation.prequential import Evaluated, StepReport, join_evaluated, mid_ranks, misses
+from online_models.ranking.context_buckets import num_situations, situations_of
+from online_models.ranking.explanation import Explanation, explain
+from online_models.ranking.fusion import Fusion, Mixture
+from online_models.ranking.reranker import Reranked, Reranker
+from online_models.ranking.score_rows import scores_of
+from online_models.retrieval.exact import exact_topk
+from online_models.runtime.device import memory_bytes, resolve_device
+from online_models.runtime.side_thread import Lane, Task
+from online_models.scorers.popularity import Popularity
+from online_models.scorers.registry import BASELINES, CHANNELS, RERANKED, make_scorers
+from online_models.scorers.transitions import Transitions
+from online_models.tables.growing import allocated_rows, grow_table
+from online_models.tables.state_reader import Parts, Table, copies
+from online_models.tables.state_tree import State
+from online_models.users.history import Context, Histories, SubStep
+from online_models.users.owned_items import OwnedItems
 
 __all__ = ["OnlineLearner"]
 

@@ -83,8 +83,8 @@ BROKEN_TREES = {
         "producers.a imports stream.pipeline",
     ),
     "the producers import the model": (
-        {"producers/a.py": "import online_models.topk", "online_models/topk.py": ""},
-        "producers.a imports online_models.topk",
+        {"producers/a.py": "import online_models.retrieval.exact", "online_models/retrieval/exact.py": ""},
+        "producers.a imports online_models.retrieval.exact",
     ),
     "a wire module reaches the model through another module": (
         {"stream/records.py": "from . import batch", "stream/batch.py": "import online_models"},
@@ -130,11 +130,11 @@ def test_what_the_rules_allow_is_not_a_violation(tmp_path: Path) -> None:
     tree = write_tree(
         tmp_path,
         {
-            "online_models/__init__.py": "from online_models.topk import best",
-            "online_models/topk.py": "import math, numpy as np\nfrom torch import nn",
+            "online_models/__init__.py": "from online_models.retrieval.exact import best",
+            "online_models/retrieval/exact.py": "import math, numpy as np\nfrom torch import nn",
             "stream/kafka/client.py": "import kafka\nfrom stream.settings import KafkaSettings",
             "stream/settings.py": "import pydantic",
-            "stream/learner.py": "from online_models import topk",
+            "stream/learner.py": "from online_models.retrieval import exact",
             "stream/metrics.py": "import prometheus_client",
             "producers/sender.py": "from stream.kafka.client import connect\nfrom stream import schema",
             "stream/schema.py": "import msgspec",

@@ -17,9 +17,9 @@ from torch import Tensor
 from benchmarks.quality.peers.peer import Int64, Peer, Questions
 from benchmarks.quality.stream import Events, Stream
 from online_models import NO_ROW, Batch, exact_topk
-from online_models.history import Context, Histories, SubStep
-from online_models.owned import OwnedItems
-from online_models.ranking import mid_ranks
+from online_models.evaluation.prequential import mid_ranks
+from online_models.users.history import Context, Histories, SubStep
+from online_models.users.owned_items import OwnedItems
 
 __all__ = [
     "HISTORY_LENGTH",

@@ -50,8 +50,10 @@ def _packages(requirements: list[str]) -> list[Finding]:
 
 
 def _device(settings: Settings) -> Finding:
-    from online_models.device import resolve_device  # torch is loaded only when all of it is there
-    from online_models.errors import ConfigError
+    from online_models import (
+        ConfigError,
+        resolve_device,  # torch is loaded only when all of it is there
+    )
 
     wanted = settings.model.device
     try:

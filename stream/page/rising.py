@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from online_models.decay import DecayingScale
+from online_models import DecayingScale
 
 __all__ = ["Rise", "Rising"]
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from online_models import NO_ROW
-from online_models.explanation import Explanation
+from online_models import NO_ROW, Explanation
 from stream.page.snapshot import Explained, Place, UserAnswer, UserEvent
 from stream.pipeline import Pipeline
 from stream.publish import SCORE_DIGITS

@@ -6,8 +6,8 @@ import torch
 
 from online_models import SCORERS, OnlineLearner, SequenceConfig, StateError, digest, flatten, unflatten
 from online_models.config import HALF_LIVES_EVENTS
-from online_models.history import Histories
-from online_models.scorer import Scorer
+from online_models.scorers.protocol import Scorer
+from online_models.users.history import Histories
 from tests.online_models.streams import NONE, cycle, events, run, small_config
 
 NUM_USERS, NUM_ITEMS = 8, 24

@@ -5,10 +5,15 @@ import torch
 from torch import nn
 
 from online_models import NO_ROW
-from online_models.attention import HistoryAttention
-from online_models.history import Context
-from online_models.replay import Windows
-from online_models.runs import NUM_GAP_BUCKETS, lookback_of_context, lookback_of_windows, stack_lookbacks
+from online_models.scorers.sequence.attention import HistoryAttention
+from online_models.scorers.sequence.packed_histories import (
+    NUM_GAP_BUCKETS,
+    lookback_of_context,
+    lookback_of_windows,
+    stack_lookbacks,
+)
+from online_models.scorers.sequence.replay_buffer import Windows
+from online_models.users.history import Context
 
 
 def attention(length: int = 4) -> HistoryAttention:

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from online_models import OnlineLearner, SequenceConfig
-from online_models.averaging import follow_rows, newest_shares
-from online_models.reranker import Reranker
-from online_models.sequence import SequenceScorer
+from online_models.optim.weight_averaging import follow_rows, newest_shares
+from online_models.ranking.reranker import Reranker
+from online_models.scorers.sequence.scorer import SequenceScorer
 from tests.online_models.streams import cycle, run, small_config
 
 

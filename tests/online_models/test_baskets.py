@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from online_models import NO_ROW, TransitionsConfig
-from online_models.baskets import SESSION_GAP_MS, Baskets
-from online_models.history import Histories
+from online_models.scorers.session_cooccurrence import SESSION_GAP_MS, Baskets
+from online_models.users.history import Histories
 from tests.online_models.streams import events
 
 NUM_USERS, NUM_ITEMS = 6, 10

@@ -3,8 +3,8 @@
 import torch
 
 from online_models import FusionConfig
-from online_models.channels import is_same_for_all, mean_scores, scores_of
-from online_models.fusion import Fusion, Mixture
+from online_models.ranking.fusion import Fusion, Mixture
+from online_models.ranking.score_rows import is_same_for_all, mean_scores, scores_of
 
 SHARED = torch.randn(1, 30, generator=torch.Generator().manual_seed(0)).expand(5, 30)
 OWN = torch.randn(5, 30, generator=torch.Generator().manual_seed(1))

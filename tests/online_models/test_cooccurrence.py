@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from online_models import NO_ROW, Batch, TransitionsConfig
-from online_models.cooccurrence import Cooccurrence
-from online_models.history import Histories
+from online_models.scorers.cooccurrence import Cooccurrence
+from online_models.users.history import Histories
 from tests.online_models.streams import NONE, events
 
 NUM_USERS, NUM_ITEMS = 6, 10

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from online_models import Batch, Effort, OnlineLearner, SequenceConfig, digest
-from online_models.sequence import SequenceScorer
+from online_models.scorers.sequence.scorer import SequenceScorer
 from tests.online_models.streams import cycle, run, small_config
 
 STREAM = cycle(320)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from online_models import NO_ROW, RERANKER, SCORERS, OnlineLearner, TopK, flatten
-from online_models.explanation import explain
-from online_models.fusion import Mixture
-from online_models.history import Context
+from online_models.ranking.explanation import explain
+from online_models.ranking.fusion import Mixture
+from online_models.users.history import Context
 from tests.online_models.streams import cycle, run, small_config
 
 

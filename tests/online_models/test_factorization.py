@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from online_models.factorization import MatrixFactorization
-from online_models.history import Histories
+from online_models.scorers.matrix_factorization import MatrixFactorization
+from online_models.users.history import Histories
 from tests.online_models.streams import NONE, cycle, small_config
 
 NUM_ITEMS = 24

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from online_models import SCORERS, OnlineLearner, flatten
-from online_models.sequence import SequenceScorer
+from online_models.scorers.sequence.scorer import SequenceScorer
 from tests.online_models.streams import cycle, events, run, small_config
 
 NEVER_SEEN = 900

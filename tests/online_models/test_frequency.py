@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from online_models import FrequencyConfig
-from online_models.frequency import Frequency
-from online_models.history import Histories
+from online_models.scorers.frequency import Frequency
+from online_models.users.history import Histories
 from tests.online_models.streams import NONE, events
 
 NUM_USERS, NUM_ITEMS = 5, 8

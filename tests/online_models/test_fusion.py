@@ -5,7 +5,7 @@ import torch
 
 from online_models import FusionConfig
 from online_models.config import FIRST_WEIGHTS
-from online_models.fusion import Fusion, Mixture
+from online_models.ranking.fusion import Fusion, Mixture
 
 CHANNELS = ("sequence", "popularity")
 NUM_BUCKETS = 6

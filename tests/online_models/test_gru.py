@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from online_models.gru import run_gru
+from online_models.scorers.sequence.gru import run_gru
 
 
 def random(*shape: int, seed: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_models import NO_ROW, Batch
-from online_models.history import Context, Histories
+from online_models.users.history import Context, Histories
 from tests.online_models.streams import NONE, events
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from online_models import OnlineLearner, digest
-from online_models.history import SubStep
-from online_models.lane import Lane, Task
+from online_models.runtime.side_thread import Lane, Task
+from online_models.users.history import SubStep
 from tests.online_models.streams import cycle, run, small_config
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from online_models.optimizers import Adam, clipped, sum_by_row
-from online_models.softmax import full_logits_loss, sampled_loss
+from online_models.optim.adam import Adam, clipped, sum_by_row
+from online_models.scorers.sequence.losses import full_logits_loss, sampled_loss
 
 LOGITS = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
 KNOWN = torch.tensor([True, True, True])

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from online_models import NO_ROW, Batch, NeighboursConfig, digest
-from online_models.history import Histories
-from online_models.neighbours import Neighbours
+from online_models.scorers.user_neighbours import Neighbours
+from online_models.users.history import Histories
 from tests.online_models.streams import NONE, events
 
 NUM_USERS, NUM_ITEMS, LENGTH = 8, 12, 8

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_models.owned import OwnedItems
+from online_models.users.owned_items import OwnedItems
 from tests.online_models.streams import NONE
 
 

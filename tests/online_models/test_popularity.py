@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from online_models import PopularityConfig
-from online_models.decay import DecayingScale
-from online_models.history import Histories
-from online_models.popularity import Popularity
+from online_models.scorers.popularity import Popularity
+from online_models.tables.decay import DecayingScale
+from online_models.users.history import Histories
 from tests.online_models.streams import events
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from online_models import OnlineLearner, RecencyConfig
-from online_models.history import Histories
-from online_models.recency import Recency
+from online_models.scorers.recency import Recency
+from online_models.users.history import Histories
 from tests.online_models.streams import events, small_config
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from online_models import CapacityError, ConfigError, LearnerConfig, OnlineLearner, PartitionedIndex, ShapeError
-from online_models.sequence import SequenceScorer
+from online_models.scorers.sequence.scorer import SequenceScorer
 from tests.online_models.streams import events, small_config
 
 

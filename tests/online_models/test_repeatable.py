@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from online_models import OnlineLearner, SequenceConfig
-from online_models.sequence import SequenceScorer
+from online_models.scorers.sequence.scorer import SequenceScorer
 from tests.online_models.streams import cycle, run, small_config
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from online_models import NO_ROW
-from online_models.replay import ReplayLog
+from online_models.scorers.sequence.replay_buffer import ReplayLog
 from tests.online_models.streams import NONE
 
 

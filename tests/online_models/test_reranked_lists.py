@@ -5,7 +5,7 @@ import pytest
 
 from online_models import NO_ROW, Batch, OnlineLearner, RerankerConfig, SequenceConfig
 from online_models import learner as learner_module
-from online_models.scorers import RERANKED
+from online_models.scorers.registry import RERANKED
 from tests.online_models.streams import events, run, small_config
 
 NUM_USERS, NUM_ITEMS = 16, 24

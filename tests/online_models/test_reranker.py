@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from online_models import NO_ROW, RerankerConfig, StateError, digest, flatten, unflatten
-from online_models.fusion import Mixture
-from online_models.history import Context
-from online_models.reranker import Reranked, Reranker
-from online_models.topk import exact_topk
+from online_models.ranking.fusion import Mixture
+from online_models.ranking.reranker import Reranked, Reranker
+from online_models.retrieval.exact import exact_topk
+from online_models.users.history import Context
 
 NUM_ITEMS, NUM_CHANNELS, NUM_SITUATIONS, LENGTH = 12, 2, 6, 6
 INF = float("inf")

@@ -20,7 +20,7 @@ from online_models import (
     is_finite,
     unflatten,
 )
-from online_models.sequence import SequenceScorer
+from online_models.scorers.sequence.scorer import SequenceScorer
 from tests.online_models.streams import cycle, events, run, small_config
 
 every_scorer = pytest.mark.parametrize("scorer", list(SCORERS))

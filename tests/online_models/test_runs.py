@@ -3,9 +3,15 @@
 import numpy as np
 
 from online_models import NO_ROW
-from online_models.history import Context, Histories
-from online_models.replay import Windows
-from online_models.runs import NUM_GAP_BUCKETS, runs_of_contexts, runs_of_users, runs_of_windows, stack_runs
+from online_models.scorers.sequence.packed_histories import (
+    NUM_GAP_BUCKETS,
+    runs_of_contexts,
+    runs_of_users,
+    runs_of_windows,
+    stack_runs,
+)
+from online_models.scorers.sequence.replay_buffer import Windows
+from online_models.users.history import Context, Histories
 from tests.online_models.streams import events
 
 NAMES = ("item_rows", "event_types", "times_ms", "weights")

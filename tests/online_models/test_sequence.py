@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from online_models import Batch, OnlineLearner, SequenceConfig
-from online_models.chance import Salt
-from online_models.history import Histories, SubStep
-from online_models.runs import runs_of_contexts
-from online_models.sequence import SequenceScorer, _Forward
+from online_models.runtime.seeds import Salt
+from online_models.scorers.sequence.packed_histories import runs_of_contexts
+from online_models.scorers.sequence.scorer import SequenceScorer, _Forward
+from online_models.users.history import Histories, SubStep
 from tests.online_models.streams import NONE, events, small_config
 
 NUM_ITEMS = 24
@@ -233,7 +233,7 @@ def test_a_state_that_is_older_than_so_many_events_is_not_used(state_events: int
 def test_many_old_states_are_made_anew_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, histories = moved_by_one_set_of_weights(0)
     sizes, read_again = [], scorer._read_again
-    monkeypatch.setattr("online_models.user_states._BLOCK_USERS", 3)
+    monkeypatch.setattr("online_models.scorers.sequence.user_states._BLOCK_USERS", 3)
     monkeypatch.setattr(
         scorer, "_read_again", lambda context: (sizes.append(len(context.user_rows)), read_again(context))[1]
     )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from online_models import NO_ROW
-from online_models.history import Context, Histories
-from online_models.situations import NUM_FACTS, num_situations, situations_of
+from online_models.ranking.context_buckets import NUM_FACTS, num_situations, situations_of
+from online_models.users.history import Context, Histories
 from tests.online_models.streams import events
 
 LENGTH = 8

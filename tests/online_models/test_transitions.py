@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_models import NO_ROW, Batch, TransitionsConfig
-from online_models.cooccurrence import Cooccurrence
-from online_models.history import Histories
-from online_models.transitions import Transitions
+from online_models.scorers.cooccurrence import Cooccurrence
+from online_models.scorers.transitions import Transitions
+from online_models.users.history import Histories
 from tests.online_models.streams import NONE, events
 
 NUM_ITEMS = 12

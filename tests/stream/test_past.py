@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from online_models import digest
-from online_models.scorers import CHANNELS
+from online_models.scorers.registry import CHANNELS
 from stream.checkpoints import CheckpointStore
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
 from stream.past import Past, Start, moment_of, settings_of, view_user

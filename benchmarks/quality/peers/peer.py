@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from online_models.history import Context
+from online_models.users.history import Context
 
 __all__ = ["Float32", "Int64", "Peer", "Questions", "Sizes"]
 

@@ -1,0 +1,1 @@
+"""How weights are changed and averaged: Adam and the means of the weights."""

@@ -1,0 +1,116 @@
+"""How much to trust each scorer in which situation, learned online from how likely they made what really happened."""
+
+import torch
+from torch import Tensor
+
+from online_models.config import FusionConfig
+from online_models.optim.adam import Adam
+from online_models.ranking.score_rows import is_same_for_all, mean_scores
+from online_models.tables.state_reader import Parts, Table, are_finite, copies
+from online_models.tables.state_tree import State
+
+__all__ = ["Fusion", "Mixture"]
+
+_FIRST_STEPS, _LEAST_SHARE = 50.0, 0.2
+"""Steps that are hardly shortened; later ones fall with the square root of their number, to this share."""
+_FEW_EVENTS = 4.0
+"""A bucket that fewer events of a sub-step were in moves less, by how many more these would have been."""
+
+
+class Mixture:
+    """The mixed scores of E questions over the items that may be listed, and their likelihood."""
+
+    def __init__(self, scores: Tensor, blocked: Tensor) -> None:
+        """Mask ``scores`` ``[E, I]`` in place where ``blocked`` ``[E, I]`` bool."""
+        self.scores = scores.masked_fill_(blocked, -torch.inf)
+        self.log_total = torch.logsumexp(scores, dim=1)  # minus infinity where nothing may be listed
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return the probabilities of items with these mixed scores, ``[E, n]`` in 0..1."""
+        return torch.exp(scores - self.log_total[:, None]).nan_to_num_(nan=0.0)
+
+
+class Fusion:
+    """Log-scores added up with one weight per channel, which is a sum over the buckets that the question is in.
+
+    The weights climb the likelihood of the softmax over the items that may be listed: their gradient is
+    the channel's mean score minus its score of what happened, so no graph is needed.
+    """
+
+    def __init__(self, config: FusionConfig, channels: tuple[str, ...], num_situations: int) -> None:
+        self.channels = channels
+        self.weights = torch.zeros(num_situations, len(channels))  # [buckets, C]
+        self.weights[0] = torch.tensor([config.first_weights[channel] for channel in channels])  # of all questions
+        self.num_events = torch.zeros(num_situations, dtype=torch.float64)
+        # A channel that scores all candidates alike has a slope of rounding errors, which Adam would blow up to
+        # full steps without this floor.
+        self.adam = Adam(config.learning_rate, epsilon=1e-3)
+        self.adam.add("weights", self.weights)
+
+    def weights_of(self, situations: Tensor) -> Tensor:
+        """Return the weight of each channel in these situations, ``[E, F]`` int64: ``[E, C]`` float32."""
+        return self.weights[situations].sum(1)
+
+    def mix(self, scores: list[Tensor], situations: Tensor) -> Tensor:
+        """Return the weighted sum of the channels' scores: ``[E, I]`` float32; ``situations`` ``[E, F]`` int64."""
+        weights = self.weights_of(situations).to(scores[0].device)
+        alike = [place for place, channel in enumerate(scores) if is_same_for_all(channel)]
+        others = [place for place in range(len(scores)) if place not in alike]
+        if alike:
+            mixed = weights[:, alike] @ torch.stack([scores[place][0] for place in alike])
+        else:
+            mixed = torch.zeros_like(scores[0])
+        for place in others:
+            mixed.addcmul_(scores[place], weights[:, place : place + 1])
+        return mixed
+
+    def gradients(self, scores: list[Tensor], mixture: Mixture, targets: Tensor) -> Tensor:
+        """Return each question's slope of the loss in its weights: ``[E, C]`` float32."""
+        shares = torch.softmax(mixture.scores, 1).nan_to_num_(nan=0.0)
+        return mean_scores(shares, scores) - torch.cat([channel.gather(1, targets[:, None]) for channel in scores], 1)
+
+    def learn(self, gradients: Tensor, situations: Tensor) -> bool:
+        """Move the weights of the buckets asked; return False when that was not finite and left out."""
+        if not len(situations):
+            return True
+        buckets = situations.flatten()
+        slopes = gradients.to(self.weights.device).repeat_interleave(situations.shape[1], 0)
+        sums = torch.zeros_like(self.weights).index_add_(0, buckets, slopes)
+        counts = torch.bincount(buckets, minlength=len(self.weights))
+        if not bool(torch.isfinite(sums).all()):
+            return False
+        rows = torch.nonzero(counts)[:, 0]
+        # Constant steps would never settle, and vanishing ones not follow what changes.
+        share = max(_LEAST_SHARE, (1.0 + self.adam.num_steps / _FIRST_STEPS) ** -0.5)
+        slopes = sums[rows] / (counts[rows, None] + _FEW_EVENTS)
+        self.adam.step({"weights": self.weights}, [slopes], {"weights": rows}, share)
+        self.num_events += counts
+        return True
+
+    def state(self) -> State:
+        """Return a copy of everything learned, and of which channels."""
+        return {**copies(self._tables()), "channels": list(self.channels), "adam": self.adam.state({})}
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, of the same channels and buckets; raises StateError when it does not fit."""
+        tables = self._tables()
+        parts = Parts(state, [*tables, "channels", "adam"])
+        parts.expect("channels", list(self.channels))
+        parts.fill(tables)
+        with parts.below("adam") as moments:
+            self.adam.load(moments, {})
+
+    def is_finite(self) -> bool:
+        """Return whether no weight or moment is NaN or infinite."""
+        return are_finite(self._tables().values()) and self.adam.is_finite()
+
+    def mean_weights(self) -> dict[str, float]:
+        """Return each channel's weight, averaged over the events that were asked so far."""
+        # Every question is in the first bucket, so that one has counted them all.
+        means = (self.num_events / self.num_events[0].clamp(min=1.0)) @ self.weights.double()
+        if not self.num_events[0]:
+            means = self.weights[0].double()
+        return dict(zip(self.channels, means.tolist(), strict=True))
+
+    def _tables(self) -> dict[str, Table]:
+        return {"weights": self.weights, "num_events": self.num_events}

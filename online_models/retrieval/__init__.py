@@ -1,0 +1,1 @@
+"""Which items are scored, and the best of them."""

@@ -1,0 +1,1 @@
+"""What the model runs on: the device, the allocator, a side thread, seeds and effort."""

@@ -1,0 +1,1 @@
+"""The scorer that reads the history of a user with a small recurrent network."""

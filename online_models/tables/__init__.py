@@ -1,0 +1,1 @@
+"""Tables that grow, decay, save and load."""

@@ -1,0 +1,1 @@
+"""What is known of each user: the history and the owned items."""
