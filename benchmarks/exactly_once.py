@@ -25,16 +25,16 @@ from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 
 from millstream.embedded_broker import EmbeddedBroker
 from producers import EventSender, dataset
-from stream.checkpointing import Checkpointing
-from stream.checkpoints import CheckpointStore
-from stream.kafka import KafkaHistory, KafkaTransport, ensure_topics
-from stream.kafka.client import client_options
-from stream.metrics import Metrics
+from stream.checkpoint_schedule import Checkpointing
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore
+from stream.durability.recovery import Recovery
+from stream.learning.worker_state import WorkerState
+from stream.log.kafka import KafkaHistory, KafkaTransport, ensure_topics
+from stream.log.kafka.client import client_options
 from stream.pipeline import Pipeline
-from stream.records import OutRecord
-from stream.recovery import Recovery
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.telemetry.metrics import Metrics
+from stream.wire.records import OutRecord
 
 ARMS = ("exactly_once", "at_least_once")
 

@@ -18,13 +18,13 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Histogram
 
 from producers import dataset
-from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
-from stream.metrics import METRICS, ArrayHistogram, Metrics
-from stream.observe import Observer
+from stream.config.settings import Settings
+from stream.durability.recovery import Recovery
+from stream.learning.worker_state import WorkerState
+from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
 from stream.pipeline import Pipeline
-from stream.recovery import Recovery
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.telemetry.metrics import METRICS, ArrayHistogram, Metrics
+from stream.telemetry.observer import Observer
 
 NAME = "millstream_event_to_publish_seconds"
 

@@ -28,15 +28,15 @@ from typing import IO, Any
 from playwright.sync_api import Browser, sync_playwright
 
 from producers import dataset, encode_event
-from stream.health import Health
-from stream.http import HttpServer, create_app
-from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
-from stream.metrics import Metrics
-from stream.page import Page
+from stream.config.settings import Settings
+from stream.durability.recovery import Recovery
+from stream.http.page import Page
+from stream.http.probe_server import HttpServer, create_app
+from stream.learning.worker_state import WorkerState
+from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
 from stream.pipeline import Pipeline
-from stream.recovery import Recovery
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.telemetry.health import Health
+from stream.telemetry.metrics import Metrics
 
 PICTURES = {"page": (1280, 1280, "dark"), "page-light": (1280, 1280, "light"), "page-phone": (390, 1500, "light")}
 """Name to width, height and colour scheme."""

@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from millstream.embedded_broker import EmbeddedBroker, free_port
-from stream.kafka import EventProducer, ensure_topics
-from stream.schema import RankedItem, Recommendation
-from stream.settings import KafkaSettings, Settings
+from stream.config.settings import KafkaSettings, Settings
+from stream.log.kafka import EventProducer, ensure_topics
+from stream.wire.schema import RankedItem, Recommendation
 
 CONNECTIONS = 32
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 from producers import BadEvent, Event, EventSender, Pacer, dataset, paced
-from stream.settings import KafkaSettings
+from stream.config.settings import KafkaSettings
 
 kafka = KafkaSettings(bootstrap_servers=sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092")
 

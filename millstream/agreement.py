@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from millstream.findings import Finding, error, ok
-from stream.journal import read_entry
-from stream.kafka import newest_record
-from stream.kafka.standing import PartitionStanding, standings
-from stream.schema import JournalEntry
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.durability.journal import read_entry
+from stream.log.kafka import newest_record
+from stream.log.kafka.group_lag import PartitionStanding, standings
+from stream.wire.schema import JournalEntry
 
 __all__ = ["agreement", "newest_entry", "newest_entry_and_standings"]
 

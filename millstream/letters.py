@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from stream.dead_letters import Letter, LetterId, read_letter, read_receipt, receipt, replayed
-from stream.decisions import Decisions
-from stream.decode import Decoder
-from stream.kafka import TopicReader, record_at
-from stream.kafka.replay import ReplayTransactions
-from stream.records import OutRecord, Record
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.ingest.decode import Decoder
+from stream.log.kafka import TopicReader, record_at
+from stream.log.kafka.redrive import ReplayTransactions
+from stream.wire.dead_letters import Letter, LetterId, read_letter, read_receipt, receipt, replayed
+from stream.wire.decisions import Decisions
+from stream.wire.records import OutRecord, Record
 
 __all__ = ["ANOTHER_TOPIC", "DONE", "PART_ONLY", "READY", "UNREADABLE", "Choice", "Letters", "Survey", "send_again"]
 

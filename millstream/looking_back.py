@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stream.config.settings import Settings
 from stream.errors import RefusedToStart
-from stream.settings import Settings
 
 if TYPE_CHECKING:  # they load torch, which only a command that needs it may do
-    from stream.checkpoints import CheckpointStore
-    from stream.kafka import KafkaHistory
-    from stream.kafka.published import KafkaPublished
-    from stream.state import WorkerState
+    from stream.durability.checkpoints import CheckpointStore
+    from stream.learning.worker_state import WorkerState
+    from stream.log.kafka import KafkaHistory
+    from stream.log.kafka.published_lists import KafkaPublished
 
 __all__ = ["OpenPast", "as_time", "open_past", "open_store", "rows_of", "say_remarks", "showing_progress"]
 
@@ -46,9 +46,9 @@ def open_past(settings: Settings) -> Iterator[OpenPast]:
         BrokerUnreachable: no broker answered.
         RefusedToStart: a topic does not exist.
     """
-    from stream.kafka import KafkaHistory
-    from stream.kafka.published import KafkaPublished
-    from stream.state import WorkerState
+    from stream.learning.worker_state import WorkerState
+    from stream.log.kafka import KafkaHistory
+    from stream.log.kafka.published_lists import KafkaPublished
 
     logging.getLogger("millstream").setLevel(logging.ERROR)  # alarms of the past are not alarms
     try:
@@ -73,7 +73,7 @@ def open_store(settings: Settings) -> "CheckpointStore | None":
     Raises:
         RefusedToStart: the folder is not there.
     """
-    from stream.checkpoints import CheckpointStore
+    from stream.durability.checkpoints import CheckpointStore
 
     config = settings.checkpoints
     return CheckpointStore(config.url, config.keep, read_only=True) if config.url else None

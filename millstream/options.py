@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from stream.config import LoadedConfig, load_config, setting_fields
+from stream.config.loading import LoadedConfig, load_config, setting_fields
+from stream.config.settings import Settings
 from stream.errors import ConfigError
-from stream.settings import Settings
 
 __all__ = [
     "BootstrapOption",
@@ -60,7 +60,7 @@ def loaded_from(
     """Return the effective settings with their origins.
 
     Raises:
-        ConfigError: see `stream.config.load_config`.
+        ConfigError: see `stream.config.loading.load_config`.
     """
     flags: dict[str, str] = {}
     for text in set_ or ():
@@ -81,6 +81,6 @@ def settings_from(
     """Return the effective settings.
 
     Raises:
-        ConfigError: see `stream.config.load_config`.
+        ConfigError: see `stream.config.loading.load_config`.
     """
     return loaded_from(config, set_, bootstrap_servers, device).settings

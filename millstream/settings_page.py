@@ -1,4 +1,4 @@
-"""docs/settings.md, written from the declarations in `stream/settings.py`."""
+"""docs/settings.md, written from the declarations in `stream/config/settings.py`."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from stream.settings import Settings
+from stream.config.settings import Settings
 
 __all__ = ["settings_page"]
 

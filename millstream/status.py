@@ -16,12 +16,12 @@ from millstream.letters import Choice, Letters
 from millstream.looking_back import open_store
 from millstream.quantile import quantile
 from millstream.worker_port import WorkerPort, ask_worker
+from stream.config.settings import Settings
 from stream.errors import MillstreamError
-from stream.kafka.standing import PartitionStanding
-from stream.metrics import MODELS
-from stream.printable import printable
-from stream.schema import JournalEntry
-from stream.settings import Settings
+from stream.log.kafka.group_lag import PartitionStanding
+from stream.telemetry.metrics import MODELS
+from stream.wire.escaping import printable
+from stream.wire.schema import JournalEntry
 
 __all__ = ["Status", "look"]
 

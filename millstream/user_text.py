@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from millstream.looking_back import as_time, rows_of
 
 if TYPE_CHECKING:
-    from stream.past import UserView
+    from stream.durability.point_in_time import UserView
 
 __all__ = ["user_lines"]
 

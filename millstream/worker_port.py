@@ -6,8 +6,8 @@ import urllib.request
 from dataclasses import dataclass
 
 from millstream.scrape import Scrape
-from stream.printable import printable
-from stream.settings import MetricsSettings
+from stream.config.settings import MetricsSettings
+from stream.wire.escaping import printable
 
 __all__ = ["WorkerPort", "ask_worker", "is_ready", "scrape", "url_of"]
 

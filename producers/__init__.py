@@ -12,7 +12,7 @@ from producers.event_file import EventFile, ReadOptions
 from producers.pacing import Pacer, paced
 from producers.sender import EventSender
 from producers.subscription import ListSubscription, PublishedList
-from stream.schema import Event
+from stream.wire.schema import Event
 
 __all__ = [
     "BadEvent",

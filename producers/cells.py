@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from stream.schema import EVENT_TYPES
+from stream.wire.schema import EVENT_TYPES
 
 __all__ = ["TS_UNITS", "context_value", "event_type", "number", "time_ms", "to_id"]
 

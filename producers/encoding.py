@@ -1,7 +1,7 @@
 """An event becomes the key and the value of a record, or is refused while the sender can still put it right.
 
 The worker would move a bad event to the dead-letter topic; here it is an error with a reason. What counts as a good
-event is said once, by `stream.schema.Event`: what was encoded is decoded again with it. Only what JSON cannot show
+event is said once, by `stream.wire.schema.Event`: what was encoded is decoded again with it. Only what JSON cannot show
 (NaN becomes null) and the sizes are looked at here.
 """
 
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from stream.config.settings import EventSettings
 from stream.errors import ConfigError
-from stream.schema import MAX_TIME_MS, Event
-from stream.settings import EventSettings
+from stream.wire.schema import MAX_TIME_MS, Event
 
 __all__ = [
     "BadEvent",

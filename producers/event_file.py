@@ -12,7 +12,7 @@ from producers.cells import TS_UNITS, context_value, event_type, number, time_ms
 from producers.encoding import BadEvent, encode_event
 from producers.tables import FORMATS, BadRow, Row, Table, column_names, num_rows, read_rows, table_in
 from stream.errors import ConfigError
-from stream.schema import EVENT_TYPES, Event
+from stream.wire.schema import EVENT_TYPES, Event
 
 __all__ = ["EVENT_FIELDS", "EventFile", "ReadOptions"]
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from stream.errors import ConfigError
-from stream.schema import Event
+from stream.wire.schema import Event
 
 __all__ = ["Pacer", "paced"]
 

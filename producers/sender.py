@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import Self
 
 from producers.encoding import DEFAULT_LIMITS, OutgoingRecord, encode_record
-from stream.kafka import EventProducer
-from stream.schema import Event
-from stream.settings import EventSettings, KafkaSettings
+from stream.config.settings import EventSettings, KafkaSettings
+from stream.log.kafka import EventProducer
+from stream.wire.schema import Event
 
 __all__ = ["EventSender"]
 

@@ -12,7 +12,7 @@ from producers.broken import break_value
 from producers.encoding import OutgoingRecord, encode_event, event_key
 from producers.shop import Shop, ShopConfig
 from stream.errors import ConfigError
-from stream.schema import Event
+from stream.wire.schema import Event
 
 __all__ = ["SimulationConfig", "simulated_records"]
 

@@ -5,11 +5,11 @@ from typing import Literal, NamedTuple, Self
 
 import msgspec
 
-from stream.formats import LIST_FORMAT, refuse_newer
-from stream.kafka import TopicReader, newest_record
-from stream.records import Record
-from stream.schema import Recommendation
-from stream.settings import KafkaSettings
+from stream.config.settings import KafkaSettings
+from stream.log.kafka import TopicReader, newest_record
+from stream.wire.formats import LIST_FORMAT, refuse_newer
+from stream.wire.records import Record
+from stream.wire.schema import Recommendation
 
 __all__ = ["ListSubscription", "PublishedList", "decode_list"]
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from stream.kafka import EventProducer
-from stream.schema import Item
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.log.kafka import EventProducer
+from stream.wire.schema import Item
 
 __all__ = ["send_titles"]
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from stream.printable import printable
-from stream.settings import LogSettings
+from stream.config.settings import LogSettings
+from stream.wire.escaping import printable
 
 __all__ = ["configure_logs", "log_event"]
 

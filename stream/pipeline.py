@@ -14,25 +14,25 @@ from dataclasses import dataclass, field
 from msgspec.structs import asdict, replace
 
 from online_models import MODEL_VERSION, StepReport, TopK
-from stream.batching import MicroBatcher
-from stream.checkpoints import name_of
-from stream.decisions import Decisions, EffortLevel
-from stream.decisive import config_hash, decisive_settings
-from stream.decode import DECODE_VERSION, Decoded
-from stream.effort import EffortLadder
-from stream.encode import Encoded
+from stream.config.settings import Settings
+from stream.durability.checkpoints import name_of
+from stream.durability.recovery import Beginning, Recovered, Recovery
 from stream.errors import RefusedToStart
-from stream.fingerprint import chained, hex_digits, lists_hash
-from stream.instants import Watch, unwatched
-from stream.isolation import Isolated, isolate
-from stream.moment import Moment
+from stream.failpoints import Watch, unwatched
+from stream.ingest.batching import MicroBatcher
+from stream.ingest.decode import DECODE_VERSION, Decoded
+from stream.ingest.encode import Encoded
+from stream.learning.decisive import config_hash, decisive_settings
+from stream.learning.effort_ladder import EffortLadder
+from stream.learning.poison_events import Isolated, isolate
+from stream.learning.worker_state import WorkerState, counts_of, environment
+from stream.log.protocols import Transport
 from stream.publish import Publisher
-from stream.records import OutRecord, Record
-from stream.recovery import Beginning, Recovered, Recovery
-from stream.schema import JournalEntry, OffsetRange
-from stream.settings import Settings
-from stream.state import WorkerState, counts_of, environment
-from stream.transport import Transport
+from stream.wire.decisions import Decisions, EffortLevel
+from stream.wire.fingerprint import chained, hex_digits, lists_hash
+from stream.wire.position import Moment
+from stream.wire.records import OutRecord, Record
+from stream.wire.schema import JournalEntry, OffsetRange
 
 __all__ = ["BatchReport", "Clocks", "Pipeline"]
 
@@ -75,7 +75,7 @@ class Pipeline:
         recovery: the way to the state after the newest commit.
         beginning: what to start from.
         clocks: time.
-        watch: see `stream.instants`.
+        watch: see `stream.failpoints`.
 
     Raises:
         RefusedToStart: see `Transport.start` and `Recovery.recover`.

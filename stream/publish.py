@@ -6,12 +6,12 @@ from importlib.metadata import version
 import msgspec
 
 from online_models import MODEL_VERSION, NO_ROW, IdIndex, TopK
-from stream.decode import DeadLetter
-from stream.encode import TouchedUsers
-from stream.formats import DEAD_LETTER_FORMAT, JOURNAL_FORMAT, LIST_FORMAT, format_header
-from stream.records import Headers, OutRecord
-from stream.schema import ERROR_PREFIX, SOURCE_PREFIX, JournalEntry, RankedItem, Recommendation
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.ingest.decode import DeadLetter
+from stream.ingest.encode import TouchedUsers
+from stream.wire.formats import DEAD_LETTER_FORMAT, JOURNAL_FORMAT, LIST_FORMAT, format_header
+from stream.wire.records import Headers, OutRecord
+from stream.wire.schema import ERROR_PREFIX, SOURCE_PREFIX, JournalEntry, RankedItem, Recommendation
 
 __all__ = ["SCORE_DIGITS", "Publisher", "ranked"]
 

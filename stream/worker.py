@@ -5,21 +5,21 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from stream.checkpointing import Checkpointing
-from stream.checkpoints import CheckpointStore
+from stream.checkpoint_schedule import Checkpointing
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore
+from stream.durability.recovery import Beginning, Recovery
 from stream.errors import BrokerUnreachable, FencedError, Stalled, TransactionInDoubt
-from stream.health import Health
-from stream.http import HttpServer, create_app
-from stream.instants import Watch, unwatched
-from stream.kafka import KafkaHistory, KafkaTransport
+from stream.failpoints import Watch, unwatched
+from stream.http.page import Page
+from stream.http.probe_server import HttpServer, create_app
+from stream.learning.worker_state import WorkerState
+from stream.log.kafka import KafkaHistory, KafkaTransport
 from stream.logs import log_event
-from stream.metrics import Metrics
-from stream.observe import Observer
-from stream.page import Page
 from stream.pipeline import BatchReport, Clocks, Pipeline
-from stream.recovery import Beginning, Recovery
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.telemetry.health import Health
+from stream.telemetry.metrics import Metrics
+from stream.telemetry.observer import Observer
 
 __all__ = ["Worker"]
 
@@ -36,7 +36,7 @@ class Worker:
     Args:
         settings: all settings.
         beginning: what to start from.
-        watch: see `stream.instants`.
+        watch: see `stream.failpoints`.
 
     Raises:
         MillstreamError: it cannot start; the message says what to do.

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stream.settings import Settings
+from stream.config.settings import Settings
 
 __all__ = [
     "Block",

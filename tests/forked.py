@@ -19,7 +19,13 @@ _PR_SET_PDEATHSIG = 1
 
 # All tests of one run fork from the same process: it loads what any of them needs, these and those of the chaos runs.
 CONTEXT.set_forkserver_preload(
-    ["stream.worker", "benchmarks.chaos.child", "millstream.main", "stream.verification", "stream.past"]
+    [
+        "stream.worker",
+        "benchmarks.chaos.child",
+        "millstream.main",
+        "stream.durability.verification",
+        "stream.durability.point_in_time",
+    ]
 )
 
 

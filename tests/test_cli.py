@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import load_config, setting_fields
+from stream.config.loading import load_config, setting_fields
 from stream.errors import EXIT_CODES
 
 COMMANDS = ["demo", "run", "broker", "topics", "topics create", "topics list", "topics schemas", "produce", "subscribe"]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from stream.config import setting_fields
+from stream.config.loading import setting_fields
 
 
 def completed(line: str, *, shell: str = "bash") -> list[str]:

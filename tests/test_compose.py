@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream.settings import Settings
+from stream.config.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

@@ -20,11 +20,11 @@ from benchmarks.chaos.plan import NEVER_SECONDS, Fault, Plan, draw_plan, seed_of
 from benchmarks.chaos.processes import one_thread_each
 from online_models import State
 from stream.errors import FencedError
-from stream.instants import INSTANTS
-from stream.kafka import KafkaTransport, ensure_topics
-from stream.memory import MemoryLog, MemoryTransport
-from stream.records import OutRecord
-from stream.state import WorkerState
+from stream.failpoints import INSTANTS
+from stream.learning.worker_state import WorkerState
+from stream.log.kafka import KafkaTransport, ensure_topics
+from stream.log.memory import MemoryLog, MemoryTransport
+from stream.wire.records import OutRecord
 
 NUM_SEEDS = 60
 RECOVERY = ("taken_over", "checkpoint_loaded", "batch_relearned", "recovered")

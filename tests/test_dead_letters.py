@@ -5,12 +5,12 @@ import json
 import pytest
 
 from millstream.since import since_ms
-from stream.dead_letters import Letter, read_letter, read_receipt, receipt, replayed
-from stream.decode import DeadCode, DeadLetter
+from stream.config.settings import Settings
 from stream.errors import ConfigError
+from stream.ingest.decode import DeadCode, DeadLetter
 from stream.publish import Publisher
-from stream.records import NO_TIMESTAMP, OutRecord, Record
-from stream.settings import Settings
+from stream.wire.dead_letters import Letter, read_letter, read_receipt, receipt, replayed
+from stream.wire.records import NO_TIMESTAMP, OutRecord, Record
 from tests.stream.events import NOW_MS, record
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream.metrics import METRICS
+from stream.telemetry.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"

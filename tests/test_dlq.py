@@ -14,13 +14,13 @@ from typer.testing import CliRunner, Result
 from millstream import letters
 from millstream.letters import Choice, Letters, Survey, send_again
 from millstream.main import app
-from stream.decode import DeadCode, DeadLetter
+from stream.config.settings import Settings
 from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
-from stream.kafka import ensure_topics
-from stream.kafka.replay import ReplayTransactions
+from stream.ingest.decode import DeadCode, DeadLetter
+from stream.log.kafka import ensure_topics
+from stream.log.kafka.redrive import ReplayTransactions
 from stream.publish import Publisher
-from stream.records import Record
-from stream.settings import Settings
+from stream.wire.records import Record
 from tests.contracts.test_transports import kafka_settings
 from tests.stream.events import event_bytes
 from tests.workers import TOPICS, read

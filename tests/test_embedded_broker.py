@@ -17,10 +17,10 @@ import pytest
 from millstream import embedded_broker
 from millstream.embedded_broker import EmbeddedBroker
 from millstream.guard import GuardedProcess
+from stream.config.settings import KafkaSettings, Settings
 from stream.errors import BrokerUnreachable, ConfigError
-from stream.kafka import EventProducer, TopicReader, ensure_topics
-from stream.records import Record
-from stream.settings import KafkaSettings, Settings
+from stream.log.kafka import EventProducer, TopicReader, ensure_topics
+from stream.wire.records import Record
 
 DEADLINE_SECONDS = 10.0
 ROOT = Path(__file__).resolve().parents[1]

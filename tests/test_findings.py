@@ -16,16 +16,16 @@ from millstream.duration import duration
 from millstream.findings import Finding, Level, conclude, error, lines_of, ok, warning
 from millstream.quantile import quantile
 from millstream.worker_port import ask_worker, is_ready, scrape, url_of
-from stream.config import load_config
+from stream.config.loading import load_config
+from stream.config.settings import MetricsSettings, Settings
 from stream.errors import Unhealthy
-from stream.health import Health
-from stream.http import HttpServer, create_app
-from stream.kafka import topic_plans
-from stream.kafka.cluster import TopicFacts
-from stream.kafka.standing import PartitionStanding
-from stream.metrics import Metrics
-from stream.schema import JournalEntry
-from stream.settings import MetricsSettings, Settings
+from stream.http.probe_server import HttpServer, create_app
+from stream.log.kafka import topic_plans
+from stream.log.kafka.cluster import TopicFacts
+from stream.log.kafka.group_lag import PartitionStanding
+from stream.telemetry.health import Health
+from stream.telemetry.metrics import Metrics
+from stream.wire.schema import JournalEntry
 from tests.stream.events import journal_entry, small_settings
 
 

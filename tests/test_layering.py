@@ -14,9 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("stream", "online_models", "producers", "millstream")
-WIRE = ("stream.schema", "stream.records", "stream.errors", "stream.settings", "stream.kafka")
+WIRE = ("stream.wire.schema", "stream.wire.records", "stream.errors", "stream.config.settings", "stream.log.kafka")
 
-LIGHT = (*WIRE, "stream.serve")
+LIGHT = (*WIRE, "stream.http.api")
 """Modules that load neither torch nor the model: those above, and the HTTP server, which is a process of its own."""
 
 MAY_IMPORT_OF_OURS = {
@@ -31,8 +31,8 @@ MODEL_MAY_IMPORT = ("torch", "numpy")
 """Besides the standard library and itself: `online_models` works in a notebook with no broker installed."""
 
 HOMES = {
-    "kafka": ("stream.kafka",),
-    "prometheus_client": ("stream.metrics", "stream.http", "millstream"),
+    "kafka": ("stream.log.kafka",),
+    "prometheus_client": ("stream.telemetry.metrics", "stream.http.probe_server", "millstream"),
     "torch": ("online_models",),
     "noida_db": ("millstream.embedded_broker",),
 }
@@ -48,8 +48,8 @@ def test_every_import_of_the_tree_keeps_the_rules() -> None:
 
 def test_producers_the_kafka_package_and_the_server_leave_torch_and_the_model_unloaded() -> None:
     program = (
-        "import sys, producers, stream.kafka, stream.serve\n"
-        "import stream.schema, stream.records, stream.errors, stream.settings\n"
+        "import sys, producers, stream.log.kafka, stream.http.api\n"
+        "import stream.wire.schema, stream.wire.records, stream.errors, stream.config.settings\n"
         "print([name for name in ('torch', 'online_models', 'river', 'millstream') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -60,8 +60,8 @@ def test_producers_the_kafka_package_and_the_server_leave_torch_and_the_model_un
 
 BROKEN_TREES = {
     "the model imports the stream": (
-        {"online_models/a.py": "from stream import schema"},
-        "online_models.a imports stream.schema",
+        {"online_models/a.py": "from stream.wire import schema"},
+        "online_models.a imports stream.wire",
     ),
     "the model imports an outside package that is not torch or numpy": (
         {"online_models/a.py": "import river.drift"},
@@ -87,12 +87,12 @@ BROKEN_TREES = {
         "producers.a imports online_models.retrieval.exact",
     ),
     "a wire module reaches the model through another module": (
-        {"stream/records.py": "from . import batch", "stream/batch.py": "import online_models"},
-        "light module stream.records reaches online_models by stream.batch",
+        {"stream/wire/records.py": "from stream import batch", "stream/batch.py": "import online_models"},
+        "light module stream.wire.records reaches online_models by stream.batch",
     ),
     "the HTTP server reaches the model through another module": (
-        {"stream/serve/app.py": "from stream import worker", "stream/worker.py": "import online_models"},
-        "light module stream.serve.app reaches online_models by stream.worker",
+        {"stream/http/api/app.py": "from stream import worker", "stream/worker.py": "import online_models"},
+        "light module stream.http.api.app reaches online_models by stream.worker",
     ),
     "a wire module reaches torch through its package": (
         {"stream/__init__.py": "import torch", "stream/errors.py": ""},
@@ -132,12 +132,12 @@ def test_what_the_rules_allow_is_not_a_violation(tmp_path: Path) -> None:
         {
             "online_models/__init__.py": "from online_models.retrieval.exact import best",
             "online_models/retrieval/exact.py": "import math, numpy as np\nfrom torch import nn",
-            "stream/kafka/client.py": "import kafka\nfrom stream.settings import KafkaSettings",
-            "stream/settings.py": "import pydantic",
+            "stream/log/kafka/client.py": "import kafka\nfrom stream.config.settings import KafkaSettings",
+            "stream/config/settings.py": "import pydantic",
             "stream/learner.py": "from online_models.retrieval import exact",
-            "stream/metrics.py": "import prometheus_client",
-            "producers/sender.py": "from stream.kafka.client import connect\nfrom stream import schema",
-            "stream/schema.py": "import msgspec",
+            "stream/telemetry/metrics.py": "import prometheus_client",
+            "producers/sender.py": "from stream.log.kafka.client import connect\nfrom stream.wire import schema",
+            "stream/wire/schema.py": "import msgspec",
             "millstream/main.py": "import stream.learner, producers.sender",
         },
     )
@@ -172,7 +172,7 @@ def imported_names(module: str, path: Path, modules: set[str]) -> Iterable[str]:
             base = absolute(node, package)
             for alias in node.names:
                 full = f"{base}.{alias.name}"
-                # `from stream import schema` names a module, `from stream.schema import Event` does not.
+                # `from stream.wire import schema` names a module, `from stream.wire.schema import Event` does not.
                 yield full if full in modules or base in PACKAGES else base
 
 

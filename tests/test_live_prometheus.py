@@ -19,8 +19,8 @@ from millstream.commands import dashboard as command
 from millstream.dashboard import BOARDS
 from millstream.dashboard.prometheus import Span
 from millstream.embedded_broker import free_port
-from stream.kafka import ensure_topics
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.log.kafka import ensure_topics
 from tests.contracts.test_transports import kafka_settings
 from tests.forked import Forked
 from tests.test_alerts import ALERTS, RECORDED, RULE_FILES, series_of

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream.checkpoints import CheckpointStore
-from stream.kafka import EventProducer, TopicReader, ensure_topics
-from stream.schema import Recommendation
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore
+from stream.log.kafka import EventProducer, TopicReader, ensure_topics
+from stream.wire.schema import Recommendation
 from tests.contracts.test_transports import kafka_settings, read_all
 from tests.forked import Forked, run_forked
 from tests.workers import DEADLINE_SECONDS, TOPICS, WorkerProcess, num_read, produce, until

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.printable import printable, printable_bytes
+from stream.wire.escaping import printable, printable_bytes
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from millstream.settings_page import settings_page
-from stream.config import setting_fields
-from stream.schema import SCHEMAS, json_schema
+from stream.config.loading import setting_fields
+from stream.wire.schema import SCHEMAS, json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = (

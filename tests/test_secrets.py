@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from millstream.guard import GuardedProcess
 from millstream.main import app
-from stream.config import load_config
-from stream.decisive import config_hash, decisive_settings
+from stream.config.loading import load_config
+from stream.config.settings import LogSettings, Settings
 from stream.errors import MillstreamError
-from stream.kafka.client import client_options
-from stream.kafka.topics import topic_names
+from stream.learning.decisive import config_hash, decisive_settings
+from stream.log.kafka.client import client_options
+from stream.log.kafka.topic_admin import topic_names
 from stream.logs import configure_logs
-from stream.settings import LogSettings, Settings
 from tests.contracts.test_transports import kafka_settings
 from tests.workers import TOPICS
 

@@ -11,10 +11,10 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner, Result
 
 from millstream.main import app
+from stream.config.settings import Settings
 from stream.errors import Unhealthy
-from stream.kafka import EventProducer, ensure_topics
-from stream.kafka.standing import standings
-from stream.settings import Settings
+from stream.log.kafka import EventProducer, ensure_topics
+from stream.log.kafka.group_lag import standings
 from tests.contracts.test_transports import kafka_settings
 from tests.workers import TOPICS, WorkerProcess, num_read, produce, until
 

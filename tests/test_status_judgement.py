@@ -11,7 +11,7 @@ from millstream.status import (
     _look_at_metrics,
 )
 from millstream.worker_port import WorkerPort
-from stream.settings import Settings
+from stream.config.settings import Settings
 from tests.stream.events import NOW_MS, journal_entry
 
 PATIENCE_SECONDS = MAX_CHECKPOINT_INTERVALS * Settings().checkpoints.interval_seconds

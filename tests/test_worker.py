@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from stream.kafka import EventProducer, ensure_topics
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.log.kafka import EventProducer, ensure_topics
 from tests.contracts.test_transports import kafka_settings
 from tests.forked import Forked
 from tests.stream.events import event_bytes

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from stream.kafka import EventProducer, TopicReader
-from stream.records import Record
-from stream.schema import JournalEntry, Recommendation
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.log.kafka import EventProducer, TopicReader
+from stream.wire.records import Record
+from stream.wire.schema import JournalEntry, Recommendation
 from tests.contracts.test_transports import read_all
 from tests.stream.events import event_bytes
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.plan import seed_of_run
 from benchmarks.chaos.series import outcomes
-from stream.instants import INSTANTS
+from stream.failpoints import INSTANTS
 
 REPORT_RUNS = 25
 """How often it is said how far it is, where no line can be kept up to date."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from benchmarks.chaos.plan import Action, Fault
 from producers.stopping import stop_on_signals
+from stream.config.settings import Settings
 from stream.errors import MillstreamError
 from stream.logs import configure_logs
-from stream.settings import Settings
 from stream.worker import Worker
 
 __all__ = ["ABANDONED", "LEFT_AT_ONCE", "Sabotage", "work"]

@@ -15,11 +15,11 @@ from benchmarks.chaos.oracle import Evidence, compare_runs, judge
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.plan import Fault, Plan
 from benchmarks.chaos.processes import Life
-from stream.checkpoints import CheckpointStore, is_name
-from stream.journal import read_entry
-from stream.kafka import TopicReader, ensure_topics
-from stream.records import Record
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore, is_name
+from stream.durability.journal import read_entry
+from stream.log.kafka import TopicReader, ensure_topics
+from stream.wire.records import Record
 
 __all__ = ["run_live"]
 

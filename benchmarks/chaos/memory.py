@@ -10,15 +10,15 @@ from benchmarks.chaos.events import SourceEvent, draw_events
 from benchmarks.chaos.oracle import Evidence, compare_runs, judge
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.plan import Fault, Plan
-from stream.checkpoints import CheckpointStore, is_name, name_of
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore, is_name, name_of
+from stream.durability.recovery import Recovery
 from stream.errors import FencedError, MillstreamError, TransactionInDoubt
-from stream.instants import Watch, unwatched
-from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
+from stream.failpoints import Watch, unwatched
+from stream.learning.worker_state import WorkerState
+from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
 from stream.pipeline import Clocks, Pipeline
-from stream.records import OutRecord, Record
-from stream.recovery import Recovery
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.wire.records import OutRecord, Record
 
 __all__ = ["NOW_MS", "MemoryRun", "Parts", "run_in_memory"]
 

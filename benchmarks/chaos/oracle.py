@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from online_models import digest
-from stream.checkpoints import Manifest
-from stream.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash
+from stream.config.settings import Settings
+from stream.durability.checkpoints import Manifest
+from stream.learning.worker_state import WorkerState, counts_of
 from stream.publish import Publisher
-from stream.records import OutRecord, Record
-from stream.schema import ERROR_PREFIX, JournalEntry
-from stream.settings import Settings
-from stream.state import WorkerState, counts_of
+from stream.wire.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash
+from stream.wire.records import OutRecord, Record
+from stream.wire.schema import ERROR_PREFIX, JournalEntry
 
 __all__ = ["Evidence", "compare_runs", "judge"]
 

@@ -5,8 +5,8 @@ import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stream.instants import INSTANTS
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.failpoints import INSTANTS
 
 __all__ = ["Action", "Fault", "Plan", "draw_plan", "seed_of_run"]
 

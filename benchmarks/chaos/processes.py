@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.chaos.child import Sabotage, work
 from benchmarks.chaos.plan import Fault
-from stream.settings import Settings
+from stream.config.settings import Settings
 
 __all__ = ["CONTEXT", "Life", "one_thread_each"]
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, loaded_from
 from millstream.settings_page import settings_page
-from stream.config import HIDDEN, SettingLine
+from stream.config.loading import HIDDEN, SettingLine
 
 __all__ = ["config"]
 

@@ -15,13 +15,13 @@ from millstream.letters import READY, UNREADABLE, Choice, Letters, Survey, send_
 from millstream.looking_back import as_time, rows_of
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from millstream.since import since_ms
-from stream.dead_letters import Letter, LetterId, read_letter
-from stream.decode import DeadCode
+from stream.config.settings import Settings
 from stream.errors import ConfigError, RefusedToStart
-from stream.kafka import record_at
-from stream.kafka.replay import ReplayTransactions
-from stream.printable import printable, printable_bytes
-from stream.settings import Settings
+from stream.ingest.decode import DeadCode
+from stream.log.kafka import record_at
+from stream.log.kafka.redrive import ReplayTransactions
+from stream.wire.dead_letters import Letter, LetterId, read_letter
+from stream.wire.escaping import printable, printable_bytes
 
 __all__ = ["app"]
 

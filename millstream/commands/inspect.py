@@ -12,13 +12,13 @@ from rich.filesize import decimal
 from millstream.looking_back import as_time, open_store, rows_of
 from millstream.options import ConfigOption, DeviceOption, SetOption, settings_from
 from millstream.user_text import user_lines
+from stream.config.settings import Settings
 from stream.errors import RefusedToStart
-from stream.settings import Settings
 
 if TYPE_CHECKING:  # they load torch, which only a command that needs it may do
     from online_models import State
-    from stream.checkpoints import CheckpointStore, Manifest
-    from stream.state import WorkerState
+    from stream.durability.checkpoints import CheckpointStore, Manifest
+    from stream.learning.worker_state import WorkerState
 
 __all__ = ["inspect"]
 
@@ -85,7 +85,7 @@ def _list(settings: Settings, *, is_verified: bool, as_json: bool) -> None:
 
 
 def _row(store: "CheckpointStore", name: str, *, is_verified: bool) -> dict[str, Any]:
-    from stream.checkpoints import CheckpointDamaged, CheckpointForeign
+    from stream.durability.checkpoints import CheckpointDamaged, CheckpointForeign
 
     row: dict[str, Any] = {"name": name, "epoch": int(name.partition("-")[2])}
     try:
@@ -142,7 +142,7 @@ def _age(time_ms: int) -> str:
 
 
 def _find(checkpoint: str | None, settings: Settings) -> "tuple[CheckpointStore, str]":
-    from stream.checkpoints import CheckpointStore, is_name, name_of
+    from stream.durability.checkpoints import CheckpointStore, is_name, name_of
 
     if checkpoint is not None and not checkpoint.isdecimal() and not is_name(checkpoint):
         folder = Path(checkpoint)
@@ -178,8 +178,8 @@ def _show(store: "CheckpointStore", name: str) -> "tuple[dict[str, Any], Manifes
 
 def _contents(manifest: "Manifest", saved: "State", settings: Settings, user: str | None) -> dict[str, Any]:
     """Return the tables, and what the model says of itself once it is loaded, with the settings it was made with."""
-    from stream.past import load_into, settings_of, view_user
-    from stream.state import WorkerState
+    from stream.durability.point_in_time import load_into, settings_of, view_user
+    from stream.learning.worker_state import WorkerState
 
     made_with = settings_of(manifest.moment, settings)
     state = WorkerState(made_with, range(len(manifest.moment.positions)))

@@ -10,13 +10,13 @@ import typer
 from millstream.looking_back import OpenPast, as_time, open_past, rows_of, say_remarks, showing_progress
 from millstream.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
 from millstream.user_text import user_lines
+from stream.config.settings import Settings
 from stream.errors import ConfigError
-from stream.schema import Recommendation
-from stream.settings import Settings
+from stream.wire.schema import Recommendation
 
 if TYPE_CHECKING:
     from online_models import State
-    from stream.past import Rebuilt
+    from stream.durability.point_in_time import Rebuilt
 
 __all__ = ["replay"]
 
@@ -48,7 +48,7 @@ def replay(
     settings = settings_from(config, set_, bootstrap_servers, device)
     _refuse_own_checkpoints(out, settings)
     from online_models import digest
-    from stream.past import Past, moment_of  # torch is loaded only by the command that needs it
+    from stream.durability.point_in_time import Past, moment_of  # torch is loaded only by the command that needs it
 
     with open_past(settings) as opened:
         with showing_progress() as progress:
@@ -74,7 +74,7 @@ def replay(
         if user is not None:
             shown |= _user(user, rebuilt, saved, settings, opened)
     if out is not None:
-        from stream.checkpoints import CheckpointStore, name_of
+        from stream.durability.checkpoints import CheckpointStore, name_of
 
         store = CheckpointStore(str(out), KEEP_ALL)
         manifest = store.write(moment_of(rebuilt, settings), saved, time.time_ns() // 1_000_000)
@@ -94,7 +94,7 @@ def _refuse_own_checkpoints(out: Path | None, settings: Settings) -> None:
 
 def _user(user: str, rebuilt: "Rebuilt", saved: "State", settings: Settings, opened: OpenPast) -> dict[str, Any]:
     """Return what the model knew of a user, the list, and whether it is what was published."""
-    from stream.past import view_user
+    from stream.durability.point_in_time import view_user
 
     view = view_user(rebuilt.state, saved, user, settings.model.k)
     key, epoch = user.encode("utf-8"), rebuilt.entry.epoch

@@ -20,8 +20,8 @@ from producers.pacing import Pacer
 from producers.shop import ShopConfig
 from producers.simulate import FIXED_START_MS, SimulationConfig, simulated_records
 from producers.stopping import stop_on_signals
+from stream.config.settings import Settings
 from stream.errors import ConfigError
-from stream.settings import Settings
 
 __all__ = ["simulate"]
 

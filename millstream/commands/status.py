@@ -14,9 +14,9 @@ from millstream.options import BootstrapOption, ConfigOption, SetOption, setting
 from millstream.since import since_ms
 from millstream.status import Status, look
 from millstream.worker_port import url_of
+from stream.config.settings import Settings
 from stream.errors import ConfigError
-from stream.printable import printable
-from stream.settings import Settings
+from stream.wire.escaping import printable
 
 __all__ = ["status"]
 

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from stream.errors import ConfigError
-from stream.kafka import differing_topics, ensure_topics, missing_topics, topic_plans
-from stream.schema import SCHEMAS, json_schema
+from stream.log.kafka import differing_topics, ensure_topics, missing_topics, topic_plans
+from stream.wire.schema import SCHEMAS, json_schema
 
 __all__ = ["app"]
 

@@ -41,7 +41,7 @@ def verify(
     if from_beginning and first is not None:
         raise ConfigError("--from-beginning and --from: expected at most one of them, got both")
     settings = settings_from(config, set_, bootstrap_servers, device)
-    from stream.verification import Verification  # torch is loaded only by the command that needs it
+    from stream.durability.verification import Verification  # torch is loaded only by the command that needs it
 
     with open_past(settings) as past, showing_progress() as progress:
         verification = Verification(

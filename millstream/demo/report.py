@@ -4,7 +4,7 @@ from typing import Any
 
 from millstream.demo.traffic import ListWatcher, Replay
 from millstream.scrape import Scrape
-from stream.metrics import MODELS, STAGES
+from stream.telemetry.metrics import MODELS, STAGES
 
 __all__ = ["make_report"]
 

@@ -17,9 +17,9 @@ from millstream.scrape import Scrape
 from millstream.worker_port import is_ready, scrape
 from producers import Dataset, Pacer
 from producers.titles import send_titles
+from stream.config.settings import Settings
 from stream.errors import MillstreamError
-from stream.kafka import ensure_topics
-from stream.settings import Settings
+from stream.log.kafka import ensure_topics
 
 __all__ = ["DemoSession"]
 

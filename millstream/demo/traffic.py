@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 
 from producers import Dataset, Event, EventSender, Pacer, paced
+from stream.config.settings import Settings
 from stream.errors import MillstreamError
-from stream.kafka import TopicReader
-from stream.records import Record
-from stream.schema import SOURCE_PREFIX, Recommendation
-from stream.settings import Settings
+from stream.log.kafka import TopicReader
+from stream.wire.records import Record
+from stream.wire.schema import SOURCE_PREFIX, Recommendation
 
 __all__ = ["ListWatcher", "Replay"]
 

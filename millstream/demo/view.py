@@ -11,8 +11,8 @@ from rich.text import Text
 
 from millstream.demo.traffic import ListWatcher, Replay
 from millstream.scrape import Scrape
-from stream.metrics import MODELS
-from stream.schema import Recommendation
+from stream.telemetry.metrics import MODELS
+from stream.wire.schema import Recommendation
 
 __all__ = ["DemoView"]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from millstream.agreement import agreement, newest_entry_and_standings
 from millstream.duration import duration
 from millstream.findings import Finding, error, ok, warning
+from stream.config.settings import Settings
 from stream.errors import BrokerUnreachable, ConfigError, MillstreamError, RefusedToStart
-from stream.kafka import TopicReader, topic_plans
-from stream.kafka.cluster import ClusterFacts, TopicFacts, cluster_facts, topic_facts
-from stream.kafka.topics import TopicPlan
-from stream.settings import Settings
+from stream.log.kafka import TopicReader, topic_plans
+from stream.log.kafka.cluster import ClusterFacts, TopicFacts, cluster_facts, topic_facts
+from stream.log.kafka.topic_admin import TopicPlan
 
 __all__ = ["broker_findings"]
 

@@ -10,8 +10,8 @@ from rich.filesize import decimal
 
 from millstream.findings import Finding, error, ok, warning
 from millstream.worker_port import ask_worker, url_of
+from stream.config.settings import Settings
 from stream.errors import MillstreamError
-from stream.settings import Settings
 
 __all__ = ["machine_findings"]
 
@@ -36,7 +36,7 @@ def _checkpoints(settings: Settings) -> list[Finding]:
 
 
 def _remote(settings: Settings) -> Finding:
-    from stream.checkpoints import CheckpointStore  # it loads torch
+    from stream.durability.checkpoints import CheckpointStore  # it loads torch
 
     try:
         store = CheckpointStore(settings.checkpoints.url, settings.checkpoints.keep, read_only=True)

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from millstream.findings import Finding, error, ok, warning
-from stream.config import LoadedConfig
-from stream.loopback import is_loopback
-from stream.settings import KafkaSettings, Settings
+from stream.config.loading import LoadedConfig
+from stream.config.settings import KafkaSettings, Settings
+from stream.http.host_check import is_loopback
 
 __all__ = ["settings_findings"]
 

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from millstream.findings import Finding, error, ok
-from stream.settings import Settings
+from stream.config.settings import Settings
 
 __all__ = ["software_findings"]
 

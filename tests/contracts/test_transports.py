@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
+from stream.config.settings import Settings
 from stream.errors import FencedError, RecordsGone
-from stream.kafka import EventProducer, KafkaHistory, KafkaTransport, TopicReader, ensure_topics
-from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
-from stream.records import OutRecord, Record
-from stream.schema import JournalEntry, OffsetRange
-from stream.settings import Settings
-from stream.transport import History, Transport
+from stream.log.kafka import EventProducer, KafkaHistory, KafkaTransport, TopicReader, ensure_topics
+from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
+from stream.log.protocols import History, Transport
+from stream.wire.records import OutRecord, Record
+from stream.wire.schema import JournalEntry, OffsetRange
 from tests.stream.events import journal_entry, small_settings
 
 

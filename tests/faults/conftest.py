@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stream.kafka import ensure_topics
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.log.kafka import ensure_topics
 from tests.contracts.test_transports import kafka_settings
 from tests.forked import Forked
 from tests.workers import WorkerProcess

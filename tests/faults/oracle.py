@@ -4,13 +4,13 @@ from contextlib import closing
 from pathlib import Path
 
 from online_models import digest
-from stream.checkpoints import CheckpointStore
-from stream.decisive import config_hash
-from stream.kafka import KafkaHistory
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore
+from stream.durability.relearn import relearn
+from stream.learning.decisive import config_hash
+from stream.learning.worker_state import WorkerState
+from stream.log.kafka import KafkaHistory
 from stream.publish import Publisher
-from stream.relearning import relearn
-from stream.settings import Settings
-from stream.state import WorkerState
 from tests.workers import assert_every_event_is_accounted_for_once
 
 

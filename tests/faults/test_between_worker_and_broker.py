@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from millstream.embedded_broker import free_port
-from stream.settings import Settings
+from stream.config.settings import Settings
 from tests.faults.conftest import Start
 from tests.faults.oracle import assert_as_if_undisturbed
 from tests.faults.probes import probe, stopped

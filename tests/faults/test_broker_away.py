@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from millstream.embedded_broker import EmbeddedBroker, free_port
-from stream.kafka import ensure_topics
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.log.kafka import ensure_topics
 from tests.faults.conftest import Start, three_partitions
 from tests.faults.oracle import assert_as_if_undisturbed
 from tests.faults.probes import killed, probe, stopped

@@ -8,8 +8,8 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewPartitions
 
-from stream.kafka import ensure_topics
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.log.kafka import ensure_topics
 from tests.faults.conftest import Start
 from tests.faults.oracle import assert_as_if_undisturbed
 from tests.faults.probes import killed, stopped

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from stream.config.settings import KafkaSettings
 from stream.errors import BrokerUnreachable, ConfigError, MillstreamError
-from stream.kafka import EventProducer, TopicReader, ensure_topics
-from stream.kafka.client import client_options
-from stream.kafka.topics import topic_names
-from stream.settings import KafkaSettings
+from stream.log.kafka import EventProducer, TopicReader, ensure_topics
+from stream.log.kafka.client import client_options
+from stream.log.kafka.topic_admin import topic_names
 from tests.contracts.test_transports import kafka_settings, read_all
 from tests.faults.proxy import Proxy
 

@@ -9,8 +9,11 @@ import pytest
 from kafka import KafkaAdminClient, errors
 from kafka.producer.transaction_manager import ProducerIdAndEpoch
 
+from stream.config.settings import KafkaSettings, Settings
+from stream.durability.recovery import Recovery
 from stream.errors import BrokerUnreachable, ConfigError, FencedError, RefusedToStart, TransactionInDoubt
-from stream.kafka import (
+from stream.learning.worker_state import WorkerState
+from stream.log.kafka import (
     EventProducer,
     KafkaHistory,
     KafkaTransport,
@@ -19,12 +22,9 @@ from stream.kafka import (
     ensure_topics,
     missing_topics,
 )
-from stream.kafka.deadline import DeadlineThread
+from stream.log.kafka.deadline import DeadlineThread
 from stream.pipeline import Pipeline
-from stream.records import OutRecord
-from stream.recovery import Recovery
-from stream.settings import KafkaSettings, Settings
-from stream.state import WorkerState
+from stream.wire.records import OutRecord
 from tests.contracts.test_transports import kafka_settings, poll_all, read_all
 
 pytestmark = pytest.mark.broker

@@ -8,10 +8,10 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions
 
+from stream.config.settings import Settings
 from stream.errors import RecordsGone
-from stream.kafka import EventProducer, KafkaHistory, TopicReader, ensure_topics
-from stream.schema import JournalEntry, OffsetRange
-from stream.settings import Settings
+from stream.log.kafka import EventProducer, KafkaHistory, TopicReader, ensure_topics
+from stream.wire.schema import JournalEntry, OffsetRange
 from tests.contracts.test_transports import kafka_settings
 from tests.stream.events import journal_entry
 

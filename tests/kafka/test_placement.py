@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaTimeoutError
 
+from stream.config.settings import Settings
 from stream.errors import TransactionInDoubt
-from stream.instants import Watch, unwatched
-from stream.kafka import KafkaTransport, TopicReader, ensure_topics
-from stream.records import OutRecord
-from stream.settings import Settings
+from stream.failpoints import Watch, unwatched
+from stream.log.kafka import KafkaTransport, TopicReader, ensure_topics
+from stream.wire.records import OutRecord
 from tests.contracts.test_transports import kafka_settings, read_all
 from tests.stream.events import small_settings
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from stream.kafka.reader import poll_in_order
+from stream.log.kafka.topic_reader import poll_in_order
 
 
 class Consumer:

@@ -8,12 +8,12 @@ import pytest
 from kafka.consumer.fetcher import Fetcher
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from stream.kafka import KafkaTransport, ensure_topics, repairs
+from stream.log.kafka import KafkaTransport, client_patches, ensure_topics
 from tests.contracts.test_transports import kafka_settings, poll_all
 
 
 def test_a_header_name_that_is_no_utf8_is_escaped_and_the_records_around_it_are_read() -> None:
-    repairs.apply()
+    client_patches.apply()
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 65_536)
     for offset, name in enumerate(("plain", "zz", "plain")):
         builder.append(offset, 1_000, b"k", b"v%d" % offset, [(name, b"h"), ("empty", None)])
@@ -27,10 +27,10 @@ def test_a_header_name_that_is_no_utf8_is_escaped_and_the_records_around_it_are_
 
 
 def test_the_repairs_are_made_once() -> None:
-    repairs.apply()
+    client_patches.apply()
     repaired = DefaultRecordBatch._read_msg, Fetcher.fetched_records
 
-    repairs.apply()
+    client_patches.apply()
 
     assert (DefaultRecordBatch._read_msg, Fetcher.fetched_records) == repaired
 

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from stream.page import rising
-from stream.page.board import Board
+from stream.http.page import trending
+from stream.http.page.live_figures import Board
 from tests.page.worked import NUM_ITEMS, NUM_USERS, Worked
 from tests.stream.events import NOW_MS, event_bytes
 
@@ -97,8 +97,8 @@ def test_a_batch_of_nothing_but_items_without_a_row_is_shown() -> None:
 
 
 def test_an_event_of_an_item_without_a_row_is_none_of_another_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rising, "LEAST_COUNT", 0.0)
-    monkeypatch.setattr(rising, "LEAST_DEVIATIONS", -1e9)
+    monkeypatch.setattr(trending, "LEAST_COUNT", 0.0)
+    monkeypatch.setattr(trending, "LEAST_DEVIATIONS", -1e9)
     worked = Worked(model={"item_admission_events": 2})
     board = Board(worked.settings, 0.0)
     for item in "xxyyabcd":

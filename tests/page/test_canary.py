@@ -2,9 +2,9 @@
 
 import http.client
 
-from stream.metrics import Metrics
-from stream.observe import Observer
-from stream.page.page import ASSETS
+from stream.http.page.page import ASSETS
+from stream.telemetry.metrics import Metrics
+from stream.telemetry.observer import Observer
 from tests.page.worked import Worked
 
 CANARY = "canary-Zq7"

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from stream.page import Page
+from stream.http.page import Page
 from stream.worker import Worker
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.page.questions import ANSWERS_PER_ROUND, MOST_WAITING, NoAnswer, Questions
+from stream.http.page.interactive_queries import ANSWERS_PER_ROUND, MOST_WAITING, NoAnswer, Questions
 
 
 def test_a_question_is_answered_with_the_state_when_its_owner_comes_round() -> None:

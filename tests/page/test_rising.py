@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stream.page import rising
-from stream.page.rising import Rising
+from stream.http.page import trending
+from stream.http.page.trending import Rising
 
 NONE = np.empty(0, np.int64)
 
@@ -38,8 +38,8 @@ def test_what_is_suddenly_taken_comes_first_with_how_many_times_its_usual_share(
 
 
 def test_the_lift_is_the_share_of_now_over_the_usual_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rising, "SHORT_HALF_LIFE_EVENTS", 10.0)
-    monkeypatch.setattr(rising, "LONG_HALF_LIFE_EVENTS", 1e12)
+    monkeypatch.setattr(trending, "SHORT_HALF_LIFE_EVENTS", 10.0)
+    monkeypatch.setattr(trending, "LONG_HALF_LIFE_EVENTS", 1e12)
     counts = Rising()
     counts.learn(np.zeros(1000, np.int64), NONE)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stream.page import feed
-from stream.page import page as page_module
+from stream.http.page import page as page_module
+from stream.http.page import server_sent_events
 from tests.page.worked import Worked
 
 DEADLINE_SECONDS = 60.0
@@ -20,7 +20,7 @@ LOCAL = {"metrics": {"port": 0}}
 
 @pytest.fixture(autouse=True)
 def _no_topic_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.page.titles.Titles.of", lambda self, items: {})
+    monkeypatch.setattr("stream.http.page.item_titles.Titles.of", lambda self, items: {})
 
 
 def request(
@@ -157,7 +157,7 @@ def test_the_stream_tells_more_as_events_come_and_sends_each_point_once() -> Non
 
 
 def test_viewers_are_bounded_and_one_who_leaves_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "MOST_VIEWERS", 2)
+    monkeypatch.setattr(server_sent_events, "MOST_VIEWERS", 2)
     with Worked(**LOCAL).served() as port:
         with stream_of(port) as one, stream_of(port) as two:
             assert next_tick(one) is not None

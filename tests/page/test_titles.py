@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from producers.titles import send_titles
+from stream.config.settings import Settings
 from stream.errors import RefusedToStart
-from stream.kafka import ensure_topics
-from stream.page import titles as titles_module
-from stream.page.titles import Titles
-from stream.settings import Settings
+from stream.http.page import item_titles as titles_module
+from stream.http.page.item_titles import Titles
+from stream.log.kafka import ensure_topics
 from tests.stream.events import record, small_settings
 
 DEADLINE_SECONDS = 60.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream.page.users import answer_about
+from stream.http.page.user_lookup import answer_about
 from stream.publish import ranked
 from tests.page.worked import Worked
 from tests.stream.events import NOW_MS, event_bytes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from producers.titles import send_titles
-from stream.kafka import ensure_topics
+from stream.log.kafka import ensure_topics
 from tests.contracts.test_transports import kafka_settings
 from tests.forked import Forked
 from tests.workers import DEADLINE_SECONDS, WorkerProcess, num_read, produce, until

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stream.health import Health
-from stream.http import HttpServer, create_app
-from stream.memory import MemoryLog
-from stream.metrics import Metrics
-from stream.page import Page
+from stream.config.settings import Settings
+from stream.http.page import Page
+from stream.http.probe_server import HttpServer, create_app
+from stream.log.memory import MemoryLog
 from stream.pipeline import BatchReport, Clocks
-from stream.settings import Settings
+from stream.telemetry.health import Health
+from stream.telemetry.metrics import Metrics
 from tests.stream.events import NOW_MS, ManualClock, event_bytes, memory_pipeline, small_settings
 
 __all__ = ["NUM_ITEMS", "NUM_USERS", "WAIT_MS", "Worked"]

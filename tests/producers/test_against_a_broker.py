@@ -22,11 +22,11 @@ from millstream.embedded_broker import EmbeddedBroker
 from millstream.main import app
 from producers import Event, EventSender, ListSubscription, subscription
 from producers.encoding import decode_event
+from stream.config.settings import KafkaSettings, Settings, TopicSettings
 from stream.errors import ConfigError, MillstreamError, RefusedToStart
-from stream.kafka import EventProducer, TopicReader, ensure_topics, newest_record
-from stream.records import Record
-from stream.schema import RankedItem, Recommendation
-from stream.settings import KafkaSettings, Settings, TopicSettings
+from stream.log.kafka import EventProducer, TopicReader, ensure_topics, newest_record
+from stream.wire.records import Record
+from stream.wire.schema import RankedItem, Recommendation
 
 DEADLINE_SECONDS = 20.0
 NAMES = ("events", "items", "recommendations", "dead_letters", "journal")

@@ -7,7 +7,7 @@ import pytest
 
 from producers.datasets import DATASETS, dataset, read_titles
 from stream.errors import ConfigError
-from stream.schema import Event
+from stream.wire.schema import Event
 
 DATA = Path(__file__).resolve().parents[2] / "producers" / "data"
 

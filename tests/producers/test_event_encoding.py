@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.encoding import BadEvent, decode_event, encode_event, encode_record, event_key
-from stream.decisions import Decisions
-from stream.decode import Decoder
-from stream.records import Record
-from stream.schema import EVENT_TYPES, Event
-from stream.settings import EventSettings
+from stream.config.settings import EventSettings
+from stream.ingest.decode import Decoder
+from stream.wire.decisions import Decisions
+from stream.wire.records import Record
+from stream.wire.schema import EVENT_TYPES, Event
 
 # 60 characters are at most 240 bytes: within the limit of 256.
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)

@@ -15,7 +15,7 @@ from producers.cells import context_value, number, time_ms, to_id
 from producers.event_file import EventFile, ReadOptions
 from producers.tables import BadRow
 from stream.errors import ConfigError
-from stream.schema import Event
+from stream.wire.schema import Event
 
 
 def written(folder: Path, name: str, text: str) -> Path:

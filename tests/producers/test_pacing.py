@@ -4,7 +4,7 @@ import pytest
 
 from producers.pacing import Pacer, paced
 from stream.errors import ConfigError
-from stream.schema import Event
+from stream.wire.schema import Event
 
 
 class ManualClock:

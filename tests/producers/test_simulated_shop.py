@@ -11,12 +11,12 @@ from producers.broken import WAYS_TO_BREAK
 from producers.encoding import OutgoingRecord, decode_event, encode_event
 from producers.shop import Shop, ShopConfig
 from producers.simulate import SimulationConfig, simulated_records
-from stream.decisions import Decisions
-from stream.decode import DeadCode, Decoder
+from stream.config.settings import EventSettings
 from stream.errors import ConfigError
-from stream.records import Record
-from stream.schema import Event
-from stream.settings import EventSettings
+from stream.ingest.decode import DeadCode, Decoder
+from stream.wire.decisions import Decisions
+from stream.wire.records import Record
+from stream.wire.schema import Event
 
 START_MS = 1_767_225_600_000
 QUIET = SimulationConfig(burst_every_seconds=0.0)

@@ -4,8 +4,8 @@ import msgspec
 
 from millstream.commands.subscribe import _json_line, _row
 from producers.subscription import decode_list
-from stream.records import Record
-from stream.schema import RankedItem, Recommendation
+from stream.wire.records import Record
+from stream.wire.schema import RankedItem, Recommendation
 
 LIST = Recommendation(
     user="ana",

@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import msgspec
 
-from stream.kafka import EventProducer, TopicReader, ensure_topics
-from stream.records import Record
-from stream.schema import RankedItem, Recommendation
-from stream.serve import ListServer
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.http.api import ListServer
+from stream.log.kafka import EventProducer, TopicReader, ensure_topics
+from stream.wire.records import Record
+from stream.wire.schema import RankedItem, Recommendation
 
 DEADLINE_SECONDS = 120.0
 JSON = {"content-type": "application/json"}

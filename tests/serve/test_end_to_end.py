@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from millstream.embedded_broker import free_port
-from stream.settings import Settings
+from stream.config.settings import Settings
 from tests.serve.servers import Client, settings_on, until
 from tests.workers import TOPICS, WorkerProcess
 

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from stream.kafka import EventProducer
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.log.kafka import EventProducer
 from tests.serve.servers import (
     JSON,
     Client,

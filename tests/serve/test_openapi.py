@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from stream.serve import openapi_document
-from stream.serve.page import docs_page
-from stream.settings import Settings
+from stream.config.settings import Settings
+from stream.http.api import openapi_document
+from stream.http.api.reference_page import docs_page
 from tests.serve.servers import Client, list_bytes, publish, serving, settings_on
 
 CHECKS = (

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from millstream.embedded_broker import EmbeddedBroker, free_port
+from stream.config.settings import Settings
 from stream.errors import ConfigError, RefusedToStart
-from stream.formats import LIST_FORMAT, format_header
-from stream.records import Record
-from stream.serve import ListServer
-from stream.serve.follower import Follower
-from stream.serve.tls import Certificate
-from stream.serve.view import ListView
-from stream.settings import Settings
+from stream.http.api import ListServer
+from stream.http.api.materialized_lists import ListView
+from stream.http.api.tls import Certificate
+from stream.http.api.topic_follower import Follower
+from stream.wire.formats import LIST_FORMAT, format_header
+from stream.wire.records import Record
 from tests.serve.servers import (
     Client,
     certificate,
@@ -152,7 +152,7 @@ class ShorterLog:
 
 
 def test_a_log_that_became_shorter_is_read_from_its_beginning_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.serve.follower.TopicReader", ShorterLog)
+    monkeypatch.setattr("stream.http.api.topic_follower.TopicReader", ShorterLog)
     follower = Follower(Settings(), ListView(10))
     follower.start()
     try:
@@ -172,7 +172,7 @@ class NewerLog(ShorterLog):
 
 
 def test_lists_of_a_newer_format_end_the_reading_and_both_probes_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.serve.follower.TopicReader", NewerLog)
+    monkeypatch.setattr("stream.http.api.topic_follower.TopicReader", NewerLog)
     follower = Follower(Settings(), ListView(10))
     follower.start()
     try:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from stream.serve.posted_events import PostedEvents
-from stream.serve.problems import Problem
-from stream.settings import EventSettings
+from stream.config.settings import EventSettings
+from stream.http.api.event_bodies import PostedEvents
+from stream.http.api.problem_details import Problem
 from tests.stream.events import NOW_MS, event_bytes
 
 POSTED = PostedEvents(EventSettings(max_value_bytes=500, max_id_bytes=20), 3, "events")

@@ -1,7 +1,7 @@
 """The view: the newest list of every user, whole or not at all, and not too many."""
 
-from stream.records import Record
-from stream.serve.view import ListView
+from stream.http.api.materialized_lists import ListView
+from stream.wire.records import Record
 from tests.serve.servers import list_bytes
 
 

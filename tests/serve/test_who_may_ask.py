@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stream.errors import ConfigError
-from stream.rate_limit import RateLimit
-from stream.serve.tokens import TokenFile
+from stream.http.api.tokens import TokenFile
+from stream.http.rate_limit import RateLimit
 from tests.stream.events import ManualClock
 
 

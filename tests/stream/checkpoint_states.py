@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from online_models import State
-from stream.moment import Moment
+from stream.wire.position import Moment
 
 __all__ = ["exit_status", "fork", "moment_at", "state_at"]
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import msgspec
 
-from stream.checkpoints import CheckpointStore
-from stream.instants import unwatched
-from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore
+from stream.durability.recovery import Recovery
+from stream.failpoints import unwatched
+from stream.learning.worker_state import WorkerState
+from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
 from stream.pipeline import Pipeline
-from stream.records import Record
-from stream.recovery import Recovery
-from stream.schema import JournalEntry
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.wire.records import Record
+from stream.wire.schema import JournalEntry
 
 NOW_MS = 1_700_000_000_000
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from online_models import OnlineLearner, State
-from stream.checkpointing import Checkpointing
-from stream.checkpoints import CheckpointStore, name_of
-from stream.instants import Watch, unwatched
-from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
-from stream.metrics import Metrics
+from stream.checkpoint_schedule import Checkpointing
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore, name_of
+from stream.durability.recovery import Beginning, Recovered, Recovery
+from stream.failpoints import Watch, unwatched
+from stream.learning.worker_state import WorkerState
+from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
 from stream.pipeline import BatchReport, Clocks, Pipeline
-from stream.recovery import Beginning, Recovered, Recovery
-from stream.schema import JournalEntry
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.telemetry.metrics import Metrics
+from stream.wire.schema import JournalEntry
 from tests.stream.events import NOW_MS, ManualClock, event_bytes, small_settings
 
 __all__ = ["Life", "Lives", "Ticking", "damage", "fast_settings"]

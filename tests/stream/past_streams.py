@@ -8,19 +8,19 @@ from typing import Any
 
 import msgspec
 
-from stream.checkpoints import CheckpointStore
+from stream.config.settings import Settings
+from stream.durability.checkpoints import CheckpointStore
+from stream.durability.point_in_time import Past
+from stream.durability.recovery import Beginning
+from stream.durability.verification import Report, Verification
 from stream.errors import TransactionInDoubt
-from stream.fingerprint import GENESIS, chained
-from stream.memory import MemoryHistory, MemoryLog, MemoryTransport
-from stream.past import Past
+from stream.learning.worker_state import WorkerState
+from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
+from stream.log.published import MemoryPublished
 from stream.pipeline import Clocks, Pipeline
-from stream.published import MemoryPublished
-from stream.records import OutRecord
-from stream.recovery import Beginning
-from stream.schema import JournalEntry
-from stream.settings import Settings
-from stream.state import WorkerState
-from stream.verification import Report, Verification
+from stream.wire.fingerprint import GENESIS, chained
+from stream.wire.records import OutRecord
+from stream.wire.schema import JournalEntry
 from tests.stream.events import NOW_MS, event_bytes, memory_pipeline, small_settings
 
 __all__ = ["Stream"]

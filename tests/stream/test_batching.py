@@ -1,7 +1,7 @@
 """A batch closes when it is full or when its oldest record has waited long enough."""
 
-from stream.batching import MicroBatcher
-from stream.settings import BatchingSettings
+from stream.config.settings import BatchingSettings
+from stream.ingest.batching import MicroBatcher
 from tests.stream.events import ManualClock, record
 
 

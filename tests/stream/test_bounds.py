@@ -7,13 +7,13 @@ from itertools import count, pairwise
 import pytest
 
 from online_models import IdIndex
-from stream.decode import Decoded
-from stream.dedup import Deduplicator
-from stream.encode import Encoder
-from stream.memory import MemoryLog, MemoryTransport
+from stream.config.settings import Settings
+from stream.ingest.decode import Decoded
+from stream.ingest.deduplication import Deduplicator
+from stream.ingest.encode import Encoder
+from stream.log.memory import MemoryLog, MemoryTransport
 from stream.pipeline import BatchReport, Pipeline
-from stream.schema import Event
-from stream.settings import Settings
+from stream.wire.schema import Event
 from tests.stream.events import NOW_MS, event_bytes, memory_pipeline, record
 from tests.stream.lives import fast_settings
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from online_models import digest
-from stream.checkpoints import CheckpointStore, CheckpointUnavailable
-from stream.instants import INSTANTS
+from stream.durability.checkpoints import CheckpointStore, CheckpointUnavailable
+from stream.failpoints import INSTANTS
 from tests.stream.checkpoint_states import exit_status, fork, moment_at, state_at
 
 INSTANTS_OF_A_WRITE = [name for name in INSTANTS if name.startswith("checkpoint_") and name != "checkpoint_loaded"]
@@ -144,7 +144,7 @@ def test_a_full_disk_fails_one_write_with_what_to_do_and_the_next_works(
     with monkeypatch.context() as patch:
         patch.setattr(
             {
-                "save_file": "stream.checkpoints.state_file.save_file",
+                "save_file": "stream.durability.checkpoints.state_file.save_file",
                 "os.fsync": "os.fsync",
                 "Path.write_bytes": "pathlib.Path.write_bytes",
                 "Path.rename": "pathlib.Path.rename",
@@ -187,7 +187,7 @@ def test_all_is_forced_to_the_disk_before_the_renaming_and_the_renaming_after_it
 
 
 def test_what_the_system_said_to_safetensors_keeps_its_error_number(tmp_path: Path) -> None:
-    from stream.checkpoints.state_file import write_state
+    from stream.durability.checkpoints.state_file import write_state
 
     with pytest.raises(OSError, match="No such file or directory") as caught:
         write_state(tmp_path / "nowhere" / "state.safetensors", state_at(1))
@@ -204,7 +204,7 @@ def test_an_old_one_that_cannot_be_removed_is_reported_and_the_new_one_is_there(
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("stream.checkpoints.local.shutil.rmtree", refuse)
+        patch.setattr("stream.durability.checkpoints.local.shutil.rmtree", refuse)
         with pytest.raises(CheckpointUnavailable, match="Input/output error"):
             store.write(moment_at(3), state_at(3), 0)
 

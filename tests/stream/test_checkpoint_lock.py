@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.checkpoints import CheckpointStore
+from stream.durability.checkpoints import CheckpointStore
 from stream.errors import FencedError, RefusedToStart
-from stream.instants import unwatched
+from stream.failpoints import unwatched
 from tests.stream.checkpoint_states import exit_status, fork, moment_at, state_at
 
 OWNER = "millstream-0 on events"

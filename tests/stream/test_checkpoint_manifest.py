@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from stream.checkpoints import CheckpointDamaged, CheckpointForeign, FileFacts, Manifest, is_name, name_of
-from stream.checkpoints.manifest import decode, encode
+from stream.durability.checkpoints import CheckpointDamaged, CheckpointForeign, FileFacts, Manifest, is_name, name_of
+from stream.durability.checkpoints.manifest import decode, encode
 from tests.stream.checkpoint_states import moment_at
 
 MANIFEST = Manifest(

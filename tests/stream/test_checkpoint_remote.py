@@ -8,7 +8,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 
 from online_models import digest
-from stream.checkpoints import CheckpointDamaged, CheckpointStore, CheckpointUnavailable
+from stream.durability.checkpoints import CheckpointDamaged, CheckpointStore, CheckpointUnavailable
 from stream.errors import ConfigError, RefusedToStart
 from tests.stream.checkpoint_states import moment_at, state_at
 

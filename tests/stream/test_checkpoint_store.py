@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from online_models import digest
-from stream.checkpoints import (
+from stream.durability.checkpoints import (
     CheckpointDamaged,
     CheckpointForeign,
     CheckpointStore,
@@ -16,7 +16,7 @@ from stream.checkpoints import (
     FileFacts,
     Manifest,
 )
-from stream.checkpoints.manifest import decode, encode
+from stream.durability.checkpoints.manifest import decode, encode
 from stream.errors import RefusedToStart
 from tests.stream.checkpoint_states import moment_at, state_at
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.checkpoints import CheckpointStore, CheckpointWriter, Failed, Written
+from stream.durability.checkpoints import CheckpointStore, CheckpointWriter, Failed, Written
 from tests.stream.checkpoint_states import moment_at, state_at
 
 LONG_SECONDS = 60.0

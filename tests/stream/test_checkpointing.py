@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from online_models import digest
-from stream.checkpointing import Checkpointing
-from stream.checkpoints import CheckpointStore
+from stream.checkpoint_schedule import Checkpointing
+from stream.durability.checkpoints import CheckpointStore
+from stream.durability.recovery import Beginning
 from stream.errors import FencedError, RefusedToStart
-from stream.metrics import Metrics
-from stream.recovery import Beginning
+from stream.telemetry.metrics import Metrics
 from tests.stream.events import NOW_MS
 from tests.stream.lives import Life, Lives, fast_settings
 
@@ -256,7 +256,7 @@ def test_a_clean_end_waits_for_the_one_that_is_being_written_and_then_writes_the
 
 
 def test_a_disk_that_hangs_does_not_hold_a_clean_end(lives: Lives, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.checkpointing.FINISH_SECONDS", 0.01)
+    monkeypatch.setattr("stream.checkpoint_schedule.FINISH_SECONDS", 0.01)
     life = lives.start(watch=gate)
     learn(lives)
     gate.is_open.clear()

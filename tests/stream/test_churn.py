@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream.churn import PreviousLists
+from stream.telemetry.list_overlap import PreviousLists
 
 
 def replace(previous: PreviousLists, lists: dict[int, list[int]]) -> list[float]:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from stream.decisions import Decisions
-from stream.decode import DeadCode, Decoded, Decoder
-from stream.fingerprint import hex_digits, record_hash
-from stream.memory import MemoryLog
-from stream.records import Headers, Record
-from stream.settings import EventSettings
+from stream.config.settings import EventSettings
+from stream.ingest.decode import DeadCode, Decoded, Decoder
+from stream.log.memory import MemoryLog
+from stream.wire.decisions import Decisions
+from stream.wire.fingerprint import hex_digits, record_hash
+from stream.wire.records import Headers, Record
 from tests.stream.events import NOW_MS, event_bytes, memory_pipeline, record, small_settings
 
 CONFIG = EventSettings(max_value_bytes=1_000, max_id_bytes=40, max_future_seconds=60)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import load_config, setting_fields
+from stream.config.loading import load_config, setting_fields
 from stream.errors import ConfigError
 
 

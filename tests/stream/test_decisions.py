@@ -2,8 +2,8 @@
 
 import msgspec
 
-from stream.decisions import Decisions
-from stream.schema import JournalEntry
+from stream.wire.decisions import Decisions
+from stream.wire.schema import JournalEntry
 from tests.stream.events import journal_entry
 
 DECIDED = Decisions(decoded_at_ms=5, generated_at_ms=9, effort="low", excluded={0: [3], 10: [1, 2]})

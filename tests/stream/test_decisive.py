@@ -7,11 +7,18 @@ import pytest
 
 from online_models import MODEL_VERSION, FusionConfig, LearnerConfig, TransitionsConfig
 from online_models.config import FIRST_WEIGHTS
-from stream import decisive
-from stream.config import load_config
-from stream.decisive import changed_settings, completed, config_hash, decisive_settings, is_of_software, learner_config
+from stream.config.loading import load_config
+from stream.config.settings import Settings
 from stream.errors import ConfigError
-from stream.settings import Settings
+from stream.learning import decisive
+from stream.learning.decisive import (
+    changed_settings,
+    completed,
+    config_hash,
+    decisive_settings,
+    is_of_software,
+    learner_config,
+)
 
 HASH_OF_DEFAULTS = "5f4ee439b0956d38"
 """As journals and checkpoints hold it since before the software's own part was hashed."""

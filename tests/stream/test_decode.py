@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.decisions import Decisions
-from stream.decode import DeadCode, Decoder
-from stream.records import NO_TIMESTAMP
-from stream.schema import MAX_TIME_MS
-from stream.settings import EventSettings
+from stream.config.settings import EventSettings
+from stream.ingest.decode import DeadCode, Decoder
+from stream.wire.decisions import Decisions
+from stream.wire.records import NO_TIMESTAMP
+from stream.wire.schema import MAX_TIME_MS
 from tests.stream.events import NOW_MS, event_bytes, record
 
 CONFIG = EventSettings(max_value_bytes=1_000, max_id_bytes=8, max_future_seconds=60.0)

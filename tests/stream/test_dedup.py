@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from online_models import StateError, digest, flatten, unflatten
-from stream.dedup import Deduplicator
+from stream.ingest.deduplication import Deduplicator
 
 
 def test_the_second_event_with_an_id_is_a_repetition() -> None:

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from online_models import Effort, digest
-from stream.decisive import config_hash
-from stream.effort import FALL_BATCHES, RISE_BATCHES, EffortLadder
-from stream.fingerprint import GENESIS, chained
-from stream.schema import JournalEntry
+from stream.learning.decisive import config_hash
+from stream.learning.effort_ladder import FALL_BATCHES, RISE_BATCHES, EffortLadder
+from stream.wire.fingerprint import GENESIS, chained
+from stream.wire.schema import JournalEntry
 from tests.stream.events import small_settings
 from tests.stream.lives import Lives, fast_settings
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash, record_hash
-from stream.records import OutRecord, Record
-from stream.schema import JournalEntry, OffsetRange
+from stream.wire.fingerprint import GENESIS, add_records, chained, hex_digits, lists_hash, record_hash
+from stream.wire.records import OutRecord, Record
+from stream.wire.schema import JournalEntry, OffsetRange
 
 
 def a_record(**fields: Any) -> Record:

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from producers.subscription import decode_list
-from stream.dead_letters import read_letter
+from stream.durability.journal import read_entry
 from stream.errors import RefusedToStart
-from stream.formats import FORMAT_HEADER, LIST_FORMAT, NewerFormat, format_header, refuse_newer
-from stream.journal import read_entry
-from stream.records import Headers, OutRecord, Record
-from stream.schema import Recommendation
-from stream.serve.view import ListView
+from stream.http.api.materialized_lists import ListView
+from stream.wire.dead_letters import read_letter
+from stream.wire.formats import FORMAT_HEADER, LIST_FORMAT, NewerFormat, format_header, refuse_newer
+from stream.wire.records import Headers, OutRecord, Record
+from stream.wire.schema import Recommendation
 from tests.stream.events import event_bytes, journal_entry
 from tests.stream.lives import Lives
 

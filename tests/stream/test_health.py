@@ -1,6 +1,6 @@
 """Probes: alive while the loop goes round, ready while lists are fresh."""
 
-from stream.health import Health
+from stream.telemetry.health import Health
 from tests.stream.events import ManualClock
 
 

@@ -6,11 +6,11 @@ import urllib.request
 
 import pytest
 
+from stream.config.settings import MetricsSettings
 from stream.errors import ConfigError
-from stream.health import Health
-from stream.http import HttpServer, create_app
-from stream.metrics import Metrics
-from stream.settings import MetricsSettings
+from stream.http.probe_server import HttpServer, create_app
+from stream.telemetry.health import Health
+from stream.telemetry.metrics import Metrics
 from tests.stream.events import ManualClock
 
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from online_models import NO_ROW, digest
-from stream.decisions import Decisions
-from stream.decode import Decoded
-from stream.encode import Encoder
-from stream.memory import MemoryLog
-from stream.observe import Observer
-from stream.records import Record
-from stream.schema import Event
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.config.settings import Settings
+from stream.ingest.decode import Decoded
+from stream.ingest.encode import Encoder
+from stream.learning.worker_state import WorkerState
+from stream.log.memory import MemoryLog
+from stream.telemetry.observer import Observer
+from stream.wire.decisions import Decisions
+from stream.wire.records import Record
+from stream.wire.schema import Event
 from tests.stream.events import NOW_MS, event_bytes, record, small_settings
 from tests.stream.lives import Lives, fast_settings
 from tests.stream.test_observe import observed, value

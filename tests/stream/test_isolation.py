@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from online_models import OnlineLearner, digest
+from stream.config.settings import Settings
+from stream.durability.recovery import Beginning, Kind
 from stream.errors import ModelBroken
-from stream.isolation import MAX_OFFENDERS
+from stream.learning.poison_events import MAX_OFFENDERS
+from stream.learning.worker_state import WorkerState, make_learner
 from stream.pipeline import BatchReport
-from stream.recovery import Beginning, Kind
-from stream.settings import Settings
-from stream.state import WorkerState, make_learner
 from tests.stream.events import NOW_MS, event_bytes
 from tests.stream.lives import Life, Lives, fast_settings
 
@@ -214,7 +214,7 @@ def test_the_checkpoint_that_was_asked_for_at_the_start_may_be_gone_by_the_first
 
 
 def test_a_difference_that_was_accepted_at_the_start_is_accepted_when_an_event_offends(lives: Lives) -> None:
-    from stream.fingerprint import chained
+    from stream.wire.fingerprint import chained
 
     produce(lives, "." * 8)
     start(lives).run()

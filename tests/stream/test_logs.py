@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from stream.config.settings import LogSettings
 from stream.logs import configure_logs, log_event
-from stream.settings import LogSettings
 
 
 @pytest.fixture(autouse=True)
@@ -107,10 +107,10 @@ def test_a_json_line_stays_one_line_and_gives_the_id_back_as_it_was(capsys: pyte
 def test_a_port_that_others_reach_is_told_of_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     import time
 
-    from stream.health import Health
-    from stream.http import HttpServer, create_app
-    from stream.metrics import Metrics
-    from stream.settings import MetricsSettings, ServeSettings
+    from stream.config.settings import MetricsSettings, ServeSettings
+    from stream.http.probe_server import HttpServer, create_app
+    from stream.telemetry.health import Health
+    from stream.telemetry.metrics import Metrics
 
     configure_logs(LogSettings())
     app = create_app(Metrics(), Health(60.0, time.monotonic))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.loopback import is_loopback, names_this_machine
+from stream.http.host_check import is_loopback, names_this_machine
 
 
 def test_only_this_machine_is_loopback() -> None:

@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from stream.metrics import METRICS, SERVE_METRICS, STAGES, ArrayHistogram, Metrics, MetricSpec
+from stream.telemetry.metrics import METRICS, SERVE_METRICS, STAGES, ArrayHistogram, Metrics, MetricSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 

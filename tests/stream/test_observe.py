@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from online_models import hit_rate, ndcg, reciprocal_rank
-from stream.memory import MemoryLog
-from stream.metrics import MODELS
-from stream.observe import Observer
+from stream.log.memory import MemoryLog
 from stream.pipeline import BatchReport, Clocks, Pipeline
+from stream.telemetry.metrics import MODELS
+from stream.telemetry.observer import Observer
 from tests.stream.events import NOW_MS, ManualClock, event_bytes, memory_pipeline, small_settings
 from tests.stream.test_metrics import Metrics, samples
 

@@ -7,10 +7,10 @@ import pytest
 
 from online_models import digest
 from online_models.scorers.registry import CHANNELS
-from stream.checkpoints import CheckpointStore
+from stream.durability.checkpoints import CheckpointStore
+from stream.durability.point_in_time import Past, Start, moment_of, settings_of, view_user
+from stream.durability.recovery import Beginning
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
-from stream.past import Past, Start, moment_of, settings_of, view_user
-from stream.recovery import Beginning
 from tests.stream.events import small_settings
 from tests.stream.past_streams import Stream
 

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from stream.config.settings import Settings
 from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
-from stream.memory import MemoryLog, MemoryTransport
+from stream.log.memory import MemoryLog, MemoryTransport
 from stream.pipeline import BatchReport, Clocks, Pipeline
-from stream.records import OutRecord
-from stream.schema import JournalEntry, Recommendation
-from stream.settings import Settings
+from stream.wire.records import OutRecord
+from stream.wire.schema import JournalEntry, Recommendation
 from tests.stream.events import NOW_MS, ManualClock, event_bytes, memory_pipeline, small_settings
 
 

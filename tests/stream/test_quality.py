@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from online_models import State, StateError, StepReport, digest, flatten, unflatten
-from stream.quality import Coverage, LiveQuality, ModelQuality
-from stream.settings import QualitySettings
+from stream.config.settings import QualitySettings
+from stream.learning.live_quality import Coverage, LiveQuality, ModelQuality
 
 
 def step(ranks: list[float], losses: list[float] | None = None, tops: list[list[int]] | None = None) -> StepReport:

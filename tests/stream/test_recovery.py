@@ -12,18 +12,18 @@ import msgspec
 import pytest
 
 from online_models import LearnerConfig, State, TransitionsConfig, digest
-from stream import decisive
-from stream.checkpoints import name_of
-from stream.decisions import Decisions
-from stream.decisive import learner_config
+from stream.config.settings import Settings
+from stream.durability.checkpoints import name_of
+from stream.durability.recovery import Beginning
+from stream.durability.relearn import relearn
 from stream.errors import RefusedToStart, TransactionInDoubt
-from stream.fingerprint import chained
-from stream.memory import MemoryHistory
-from stream.records import Record
-from stream.recovery import Beginning
-from stream.relearning import relearn
-from stream.settings import Settings
-from stream.state import WorkerState
+from stream.learning import decisive
+from stream.learning.decisive import learner_config
+from stream.learning.worker_state import WorkerState
+from stream.log.memory import MemoryHistory
+from stream.wire.decisions import Decisions
+from stream.wire.fingerprint import chained
+from stream.wire.records import Record
 from tests.stream.lives import Lives, damage, fast_settings
 
 NUM_STORIES = 8
@@ -638,7 +638,7 @@ def upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(learner_config(settings), transitions=TransitionsConfig(position_decay=0.7))
 
     monkeypatch.setattr(decisive, "learner_config", with_another_default)
-    monkeypatch.setattr("stream.state.learner_config", with_another_default)
+    monkeypatch.setattr("stream.learning.worker_state.learner_config", with_another_default)
 
 
 def test_a_changed_default_is_refused_by_name_after_a_clean_stop_until_it_is_accepted(
@@ -694,7 +694,12 @@ def test_another_version_is_refused_by_name_with_and_without_a_checkpoint(
     lives.lives[-1].checkpoint()
     batches(lives, 1)
     then = getattr(decisive, home)
-    for place in ("stream.decisive", "stream.pipeline", "stream.recovery", "stream.relearning"):
+    for place in (
+        "stream.learning.decisive",
+        "stream.pipeline",
+        "stream.durability.recovery",
+        "stream.durability.relearn",
+    ):
         monkeypatch.setattr(f"{place}.{home}", then + 1, raising=False)
 
     assert f"({name} was {then} and is {then + 1})" in refusal(lives)
@@ -706,8 +711,8 @@ def test_a_new_model_learns_batches_of_another_version_again_by_the_rules_of_now
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches(lives, 3)
-    monkeypatch.setattr("stream.decisive.DECODE_VERSION", 2)
-    monkeypatch.setattr("stream.relearning.DECODE_VERSION", 2)
+    monkeypatch.setattr("stream.learning.decisive.DECODE_VERSION", 2)
+    monkeypatch.setattr("stream.durability.relearn.DECODE_VERSION", 2)
 
     assert lives.start(how=Beginning("beginning")).recovered.num_batches == 3
 
@@ -717,7 +722,7 @@ def test_a_batch_of_another_version_of_decoding_is_told_apart_when_it_is_learned
 ) -> None:
     batches(lives, 1)
     [entry] = lives.journal()
-    monkeypatch.setattr("stream.relearning.DECODE_VERSION", 2)
+    monkeypatch.setattr("stream.durability.relearn.DECODE_VERSION", 2)
 
     found, lists = relearn(lives.lives[-1].recovery.fresh(), entry, MemoryHistory(lives.log).records(entry), None)
 

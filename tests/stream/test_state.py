@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from online_models import State, StateError, digest
-from stream.decisions import Decisions
-from stream.decode import DeadCode
-from stream.records import Record
-from stream.settings import Settings
-from stream.state import WorkerState, environment
+from stream.config.settings import Settings
+from stream.ingest.decode import DeadCode
+from stream.learning.worker_state import WorkerState, environment
+from stream.wire.decisions import Decisions
+from stream.wire.records import Record
 from tests.stream.events import NOW_MS, event_bytes, record
 from tests.stream.lives import fast_settings
 

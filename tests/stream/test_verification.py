@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from online_models import flatten, unflatten
+from stream.durability.recovery import Beginning
+from stream.durability.verification import Parted
 from stream.errors import ConfigError, RefusedToStart, VerificationFailed
-from stream.fingerprint import add_records, hex_digits
-from stream.records import OutRecord
-from stream.recovery import Beginning
-from stream.schema import OffsetRange
-from stream.verification import Parted
+from stream.wire.fingerprint import add_records, hex_digits
+from stream.wire.records import OutRecord
+from stream.wire.schema import OffsetRange
 from tests.stream.events import small_settings
 from tests.stream.past_streams import Stream
 

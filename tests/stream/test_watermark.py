@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_models import State, StateError, digest, flatten, unflatten
-from stream.watermark import WINDOW_EVENTS, Watermark
+from stream.ingest.watermark import WINDOW_EVENTS, Watermark
 
 DAY_MS = 86_400_000
 

@@ -1,0 +1,1 @@
+"""What a restart needs: the journal, checkpoints, recovery, points in time, verification."""

@@ -1,0 +1,1 @@
+"""HTTP of the worker and beside it: the probes, the live page, and `millstream serve`."""

@@ -1,0 +1,110 @@
+"""Writing: a request's events go to the brokers, and are acknowledged once the brokers have acknowledged them."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from stream.config.settings import Settings
+from stream.http.api.event_bodies import PostedEvents
+from stream.http.api.problem_details import Problem
+from stream.log.kafka import AcknowledgedProducer, NotAcknowledged, NotWritten, Place
+from stream.telemetry.metrics import Metrics
+
+__all__ = ["Posting"]
+
+BODY_SECONDS = 30.0
+"""A body that takes longer is refused."""
+MAX_WRITING = 32
+"""Requests that wait for the brokers at a time, a thread each."""
+MAX_WAITING = 256
+"""Requests that wait for such a thread; bounds the memory of bodies."""
+
+
+class Posting:
+    """Answers those who post events.
+
+    Args:
+        settings: all settings.
+        producer: writes to the events topic.
+        metrics: of `SERVE_METRICS`.
+    """
+
+    def __init__(self, settings: Settings, producer: AcknowledgedProducer, metrics: Metrics) -> None:
+        self._config = settings.serve
+        self._posted = PostedEvents(settings.events, self._config.max_batch_events, settings.topics.events)
+        self._producer = producer
+        self._metrics = metrics
+        self._threads = ThreadPoolExecutor(MAX_WRITING, "millstream-write")
+        self._num_waiting = 0
+
+    async def post(self, request: Request) -> Response:
+        """Write the events of a request; 202 once all are acknowledged."""
+        _expect_json(request)
+        body = await self._body(request)
+        try:
+            records = self._posted.records(body, int(time.time() * 1000))
+        except Problem as problem:
+            self._metrics.count(
+                "millstream_serve_events_total", problem.members.get("num_invalid", 0), outcome="invalid"
+            )
+            raise
+        places = await self._write(records)
+        written = [{"partition": partition, "offset": offset} for partition, offset in places]
+        answer = {"accepted": len(written), "records": written}
+        return Response(msgspec.json.encode(answer), 202, media_type="application/json")
+
+    def close(self) -> None:
+        """Wait for what is being written, and disconnect."""
+        self._threads.shutdown(wait=True)
+        self._producer.close()
+
+    async def _body(self, request: Request) -> bytes:
+        limit = self._config.max_body_bytes
+        too_large = Problem("body-too-large", f"expected at most {limit} bytes (serve.max_body_bytes)")
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            raise too_large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        raise too_large
+        except TimeoutError:
+            raise Problem("slow-body", f"expected the whole body within {BODY_SECONDS:.0f} s") from None
+        except ClientDisconnect:
+            raise Problem("slow-body", "the client left before its body was here") from None
+        return bytes(body)
+
+    async def _write(self, records: list[tuple[bytes, bytes]]) -> list[Place]:
+        again = {"retry-after": "1"}
+        if self._num_waiting >= MAX_WRITING + MAX_WAITING:
+            self._metrics.count("millstream_serve_events_total", len(records), outcome="not_written")
+            raise Problem("not-written", "too many requests wait for the brokers: send it again", again)
+        self._num_waiting += 1
+        try:
+            written = await asyncio.get_running_loop().run_in_executor(self._threads, self._producer.write, records)
+        except NotWritten as error:
+            self._metrics.count("millstream_serve_events_total", len(records), outcome="not_written")
+            raise Problem("not-written", f"nothing was written: send it again. {error}", again) from error
+        except NotAcknowledged as error:
+            self._metrics.count("millstream_serve_events_total", len(records), outcome="unknown")
+            hint = "each event may or may not be written: send it again, with an id in each event no repetition counts"
+            raise Problem("perhaps-written", f"{hint}. {error}", again) from error
+        finally:
+            self._num_waiting -= 1
+        self._metrics.count("millstream_serve_events_total", len(records), outcome="acknowledged")
+        return written
+
+
+def _expect_json(request: Request) -> None:
+    # A page of another origin may send text/plain or a form without asking first, but not this type.
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        got = f"{media_type!r:.60}" if media_type else "none"
+        raise Problem("bad-media-type", f"expected the header Content-Type: application/json, got {got}")

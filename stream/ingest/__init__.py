@@ -1,0 +1,1 @@
+"""Bytes become a batch of arrays: batching, decoding, de-duplication, the watermark, encoding."""

@@ -1,0 +1,301 @@
+"""The worker's side of Kafka: read committed events by hand-assigned partitions, commit micro-batches in transactions.
+
+The guards around the client's traps are listed in docs/decisions/0002; each is marked here where it stands.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
+
+from stream.config.settings import Settings
+from stream.durability.journal import read_entry
+from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
+from stream.failpoints import Watch, unwatched
+from stream.log.kafka.client import client_options, compression, connecting, explain
+from stream.log.kafka.deadline import DeadlineThread
+from stream.log.kafka.start_offsets import start_offsets
+from stream.log.kafka.topic_admin import max_message_bytes, missing_topics
+from stream.log.kafka.topic_reader import newest_record, open_consumer, poll_in_order, topic_partitions
+from stream.wire.records import OutRecord, Record
+from stream.wire.schema import JournalEntry
+
+__all__ = ["KafkaTransport"]
+
+LAG_INTERVAL_SECONDS = 1.0
+"""How often the end offsets are asked for; each time is one request."""
+ABORT_DEADLINE_SECONDS = 5.0
+RECORD_OVERHEAD_BYTES = 16_384
+"""Room for headers, key and framing of a dead letter below the topic's limit."""
+
+
+class KafkaTransport:
+    """One worker's hold on the events topic: exclusive from `start` on.
+
+    Args:
+        settings: all settings.
+        watch: see `stream.failpoints`.
+
+    Raises:
+        BrokerUnreachable: no broker answered.
+        RefusedToStart: topics are missing.
+    """
+
+    def __init__(self, settings: Settings, watch: Watch = unwatched) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._kafka = settings.kafka
+        self._broken = False
+        self._producer: Any = None
+        if missing := missing_topics(settings):
+            raise RefusedToStart(
+                f"missing on {self._kafka.bootstrap_servers}: topic {', '.join(missing)}. "
+                "Create what is missing with 'millstream topics create'"
+            )
+        self._max_record_bytes = (
+            max_message_bytes(self._kafka, settings.topics.dead_letters, settings.topics.max_message_bytes)
+            - RECORD_OVERHEAD_BYTES
+        )
+        self._consumer = open_consumer(
+            self._kafka,
+            "consumer",
+            group_id=settings.worker.group_id,
+            max_poll_records=settings.batching.max_events,
+            max_partition_fetch_bytes=4_194_304,
+        )
+        with connecting(self._kafka):
+            self._partitions = topic_partitions(self._consumer, settings.topics.events)
+        self._deadline = DeadlineThread("millstream-transaction")
+
+    def start(self) -> JournalEntry | None:
+        """Take over: end the worker that holds the log now, and begin to read where it committed last.
+
+        Returns:
+            The newest journal entry for the events topic, or None when there is none.
+
+        Raises:
+            BrokerUnreachable: no broker answered.
+            RefusedToStart: the committed offsets cannot be continued from.
+        """
+        # The order matters: initialising the producer fences a worker that still runs under this id and ends its open
+        # transaction. Only then are journal and offsets final.
+        self._producer = self._open_producer()
+        self._watch("taken_over")
+        newest = newest_record(self._kafka, self._settings.topics.journal, self._is_ours)
+        entry = None if newest is None else read_entry(newest)
+        with connecting(self._kafka):
+            self._consumer.assign(self._partitions)
+            try:
+                begin = start_offsets(self._consumer, self._partitions, entry, self._settings)
+            except RefusedToStart:
+                self._expect_ownership()
+                raise
+            for partition, offset in begin.offsets.items():
+                self._consumer.seek(partition, offset)
+        now = time.monotonic()
+        self._lag: dict[int, int] = {}
+        self._lag_asked = now - LAG_INTERVAL_SECONDS
+        self._lag_answered = now
+        if not begin.is_committed:  # or a restart before the first batch would choose its beginning anew
+            self.commit([], self.positions())
+        return entry
+
+    def _expect_ownership(self) -> None:
+        """Commit the group's offsets as they are: refused to a worker that was replaced while it read two things."""
+        committed = {
+            p.partition: offset for p in self._partitions if (offset := self._consumer.committed(p)) is not None
+        }
+        if committed:
+            self.commit([], committed)
+
+    def _is_ours(self, record: Record) -> bool:
+        return read_entry(record).topic == self._settings.topics.events
+
+    def _open_producer(self) -> Any:
+        worker = self._settings.worker
+        with connecting(self._kafka):
+            producer = KafkaProducer(
+                **client_options(self._kafka, "transactions"),
+                transactional_id=worker.transactional_id,
+                transaction_timeout_ms=worker.transaction_timeout_ms,
+                delivery_timeout_ms=worker.delivery_timeout_ms,
+                max_block_ms=worker.delivery_timeout_ms,
+                compression_type=compression(self._kafka),
+                allow_auto_create_topics=False,
+                batch_size=262_144,
+                linger_ms=5,
+                max_request_size=self._settings.topics.max_message_bytes + RECORD_OVERHEAD_BYTES,
+            )
+            # A worker that was replaced amid its records would answer the refusal of its old epoch by asking for a new
+            # one, and so end the worker that replaced it, where the brokers let it.
+            producer._transaction_manager._supports_epoch_bump = lambda: False
+            producer.init_transactions()
+        return producer
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Partitions of the events topic that this worker owns, ascending."""
+        return tuple(partition.partition for partition in self._partitions)
+
+    @property
+    def max_record_bytes(self) -> int:
+        """Largest record that the dead-letter topic takes."""
+        return self._max_record_bytes
+
+    def positions(self) -> dict[int, int]:
+        """Return the next offset to be read of every partition; only after `start`."""
+        return {partition.partition: self._consumer.position(partition) for partition in self._partitions}
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """Return at most `max_records` next records, per partition in offset order; may wait for the first.
+
+        Raises:
+            RefusedToStart: a record that is needed is no longer in the log.
+        """
+        try:
+            return poll_in_order(self._consumer, timeout_seconds, max_records)
+        except (errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError, errors.LogTruncationError) as error:
+            raise RefusedToStart(
+                f"topic {self._settings.topics.events}: records that are next are no longer in the log ({error}): "
+                "retention took them, or the topic was made anew. Events may be lost. Look at the topic, then reset "
+                f"the offsets of group {self._settings.worker.group_id}"
+            ) from error
+        except errors.KafkaError as error:
+            raise explain(error, self._kafka) from error
+
+    def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
+        """Write the records and commit the offsets, all or nothing.
+
+        Raises:
+            FencedError: another worker took over; nothing was written.
+            TransactionInDoubt: something failed or took too long. In both cases the transport is finished.
+        """
+        if self._broken:
+            raise TransactionInDoubt("this connection had an error and must not be used again: start the worker anew")
+        deadline = self._settings.worker.commit_deadline_seconds
+        try:
+            self._deadline.run(lambda: self._transaction(records, offsets), deadline)
+        except KeyboardInterrupt:
+            self._broken = True  # somebody wants to leave at once: the next worker rolls the transaction back
+            raise
+        except Exception as error:
+            self._broken = True  # guard 3: offsets of a failed transaction leak into the producer's next one
+            self._abort()
+            raise self._doubt(error) from error
+
+    def _transaction(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
+        producer = self._producer
+        identity = self._identity()
+        producer.begin_transaction()
+        self._watch("transaction_begun")
+        futures = [
+            producer.send(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                headers=record.headers,
+                timestamp_ms=record.timestamp_ms,
+                partition=self._partition_for(record),
+            )
+            for record in records
+        ]
+        self._watch("records_sent")
+        producer.flush()
+        for future in futures:  # guard 1: a record past its delivery timeout does not fail the commit by itself
+            future.get(timeout=0)
+        self._watch("records_flushed")
+        self._expect(identity)
+        producer.send_offsets_to_transaction(
+            {TopicPartition(self._settings.topics.events, p): OffsetAndMetadata(o) for p, o in offsets.items()},
+            ConsumerGroupMetadata(self._settings.worker.group_id),
+        )
+        self._watch("offsets_sent")
+        self._expect(identity)  # guard 4: nothing is in flight here, and no new epoch may have begun
+        producer.commit_transaction()
+        self._expect(identity)
+        self._watch("transaction_committed")
+
+    def _partition_for(self, record: OutRecord) -> int | None:
+        """Return None for a record with a key: the client places it as Kafka's own clients do.
+
+        One without a key gets its place here. The client would draw one by lot, another one at the next attempt, and
+        now and then add a partition to the transaction that it then writes nothing to.
+        """
+        if record.key is not None or record.source_partition is None:
+            return None
+        return record.source_partition % len(self._producer.partitions_for(record.topic))
+
+    def _identity(self) -> tuple[int, int]:
+        # The client shows these nowhere else; it is pinned.
+        current = self._producer._transaction_manager.producer_id_and_epoch
+        return current.producer_id, current.epoch
+
+    def _expect(self, identity: tuple[int, int]) -> None:
+        if self._identity() != identity:
+            raise errors.ProducerFencedError(f"producer id and epoch changed from {identity} to {self._identity()}")
+
+    def _abort(self) -> None:
+        # Best effort: what is not aborted here is aborted when the next worker with this id initialises.
+        try:
+            self._deadline.run(self._producer.abort_transaction, ABORT_DEADLINE_SECONDS)
+        except Exception:
+            return
+
+    def _doubt(self, error: Exception) -> Exception:
+        if not isinstance(error, errors.KafkaError | OSError):  # TimeoutError is an OSError
+            return error  # ours to repair: starting again would only repeat it
+        explained = explain(error, self._kafka)
+        if isinstance(explained, FencedError | RefusedToStart):
+            return explained
+        return TransactionInDoubt(
+            f"a transaction failed and is rolled back ({type(error).__name__}: {error}): start the worker again, "
+            "it continues at the last commit"
+        )
+
+    def lag(self) -> dict[int, int]:
+        """Return the committed records not read yet, per partition, not older than about a second.
+
+        Raises:
+            BrokerUnreachable: no answer for `worker.broker_deadline_seconds`.
+            RefusedToStart: partitions were added to the topic.
+        """
+        now = time.monotonic()
+        if now - self._lag_asked >= LAG_INTERVAL_SECONDS:
+            self._lag_asked = now
+            self._ask_lag()
+        return self._lag
+
+    def _ask_lag(self) -> None:
+        try:
+            ends = self._consumer.end_offsets(self._partitions, timeout_ms=2_000)
+        except errors.KafkaError as error:
+            silent_seconds = self.silent_seconds()
+            if silent_seconds > self._settings.worker.broker_deadline_seconds:
+                raise BrokerUnreachable(f"the brokers have not answered for {silent_seconds:.0f} s") from error
+            return
+        self._lag_answered = time.monotonic()
+        self._lag = {tp.partition: max(0, end - self._consumer.position(tp)) for tp, end in ends.items()}
+        self._refuse_new_partitions()
+
+    def _refuse_new_partitions(self) -> None:
+        known = self._consumer.partitions_for_topic(self._settings.topics.events)
+        if known and len(known) != len(self._partitions):
+            raise RefusedToStart(
+                f"topic {self._settings.topics.events}: it had {len(self._partitions)} partitions at the start and "
+                f"has {len(known)} now: start the worker again, so that it reads them all"
+            )
+
+    def silent_seconds(self) -> float:
+        """Return for how long the brokers have not answered; 0 when the last question was answered."""
+        return 0.0 if self._lag_answered >= self._lag_asked else time.monotonic() - self._lag_answered
+
+    def close(self) -> None:
+        """Disconnect; an open transaction is rolled back."""
+        with suppress(errors.KafkaError):  # what could not be flushed is rolled back, and why we leave matters more
+            if self._producer is not None:
+                self._producer.close(timeout=0 if self._broken else 5)
+        with suppress(errors.KafkaError):
+            self._consumer.close(autocommit=False, timeout_ms=2_000)
+        self._deadline.stop()

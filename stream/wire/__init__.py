@@ -1,0 +1,1 @@
+"""What crosses the border: bytes and structs. Light: loads neither torch nor the model."""
