@@ -8,8 +8,7 @@ Run it against a broker on this machine while a worker runs:
 import sys
 import time
 
-from producers import ListSubscription
-from stream.config.settings import KafkaSettings
+from producers import KafkaSettings, ListSubscription
 
 kafka = KafkaSettings(bootstrap_servers=sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092")
 seconds = float(sys.argv[2]) if len(sys.argv) > 2 else float("inf")

@@ -8,8 +8,7 @@ Run it against a broker on this machine (`millstream broker`, then `millstream t
 import sys
 import time
 
-from producers import BadEvent, Event, EventSender, Pacer, dataset, paced
-from stream.config.settings import KafkaSettings
+from producers import BadEvent, Event, EventSender, KafkaSettings, Pacer, dataset, paced
 
 kafka = KafkaSettings(bootstrap_servers=sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092")
 

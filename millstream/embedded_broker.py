@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from millstream.guard import GuardedProcess
-from producers.files import expecting
+from producers.files.opening import expecting
 from stream.errors import BrokerUnreachable, ConfigError
 
 __all__ = ["EmbeddedBroker", "HOST", "free_port"]

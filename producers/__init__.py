@@ -6,12 +6,13 @@ with EventSender() as sender:
     sender.send(Event(user="u-17850", item="85123A", type="purchase"))
 """
 
-from producers.datasets import DATASETS, Dataset, dataset, read_titles
-from producers.encoding import BadEvent, OutgoingRecord, decode_event, encode_event, encode_record, event_key
-from producers.event_file import EventFile, ReadOptions
+from producers.event_encoding import BadEvent, OutgoingRecord, decode_event, encode_event, encode_record, event_key
+from producers.event_sender import EventSender
+from producers.files.datasets import DATASETS, Dataset, dataset, read_titles
+from producers.files.event_file import EventFile, ReadOptions
+from producers.list_subscription import ListSubscription, PublishedList
 from producers.pacing import Pacer, paced
-from producers.sender import EventSender
-from producers.subscription import ListSubscription, PublishedList
+from stream.config.settings import KafkaSettings
 from stream.wire.schema import Event
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Event",
     "EventFile",
     "EventSender",
+    "KafkaSettings",
     "ListSubscription",
     "OutgoingRecord",
     "Pacer",

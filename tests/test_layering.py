@@ -136,9 +136,9 @@ def test_what_the_rules_allow_is_not_a_violation(tmp_path: Path) -> None:
             "stream/config/settings.py": "import pydantic",
             "stream/learner.py": "from online_models.retrieval import exact",
             "stream/telemetry/metrics.py": "import prometheus_client",
-            "producers/sender.py": "from stream.log.kafka.client import connect\nfrom stream.wire import schema",
+            "producers/event_sender.py": "from stream.log.kafka.client import connect\nfrom stream.wire import schema",
             "stream/wire/schema.py": "import msgspec",
-            "millstream/main.py": "import stream.learner, producers.sender",
+            "millstream/main.py": "import stream.learner, producers.event_sender",
         },
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.plan import Action, Fault
-from producers.stopping import stop_on_signals
+from producers.shutdown import stop_on_signals
 from stream.config.settings import Settings
 from stream.errors import MillstreamError
 from stream.logs import configure_logs

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from millstream.embedded_broker import EmbeddedBroker
-from producers.stopping import stop_on_signals
+from producers.shutdown import stop_on_signals
 from stream.errors import BrokerUnreachable, ConfigError
 
 __all__ = ["broker"]

@@ -21,7 +21,7 @@ from millstream.demo.view import DemoView
 from millstream.options import ConfigOption, DeviceOption, SetOption, settings_from
 from millstream.scrape import Scrape
 from producers import Pacer, dataset
-from producers.files import expecting
+from producers.files.opening import expecting
 from stream.errors import ConfigError
 
 __all__ = ["demo"]

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
-from producers.datasets import dataset
-from producers.encoding import OutgoingRecord, encode_record
-from producers.event_file import EventFile, ReadOptions
+from producers.event_encoding import OutgoingRecord, encode_record
+from producers.event_sender import EventSender
+from producers.files.datasets import dataset
+from producers.files.event_file import EventFile, ReadOptions
+from producers.files.standard_input import stoppable, until_stopped
 from producers.pacing import Pacer
-from producers.sender import EventSender
-from producers.standard_input import stoppable, until_stopped
-from producers.stopping import StopFlag, stop_on_signals
+from producers.shutdown import StopFlag, stop_on_signals
 from stream.errors import ConfigError
 
 __all__ = ["parse_rate", "produce", "send_records"]

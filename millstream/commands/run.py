@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from millstream.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
-from producers.stopping import stop_on_signals
+from producers.shutdown import stop_on_signals
 from stream.errors import ConfigError
 from stream.logs import configure_logs, log_event
 

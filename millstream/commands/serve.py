@@ -3,7 +3,7 @@
 import logging
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
-from producers.stopping import stop_on_signals
+from producers.shutdown import stop_on_signals
 from stream.logs import configure_logs, log_event
 
 __all__ = ["serve"]

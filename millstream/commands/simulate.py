@@ -14,12 +14,12 @@ import typer
 from millstream.commands.produce import parse_rate, send_records
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from producers import EventSender
-from producers.encoding import OutgoingRecord
-from producers.files import expecting
+from producers.event_encoding import OutgoingRecord
+from producers.files.opening import expecting
 from producers.pacing import Pacer
-from producers.shop import ShopConfig
-from producers.simulate import FIXED_START_MS, SimulationConfig, simulated_records
-from producers.stopping import stop_on_signals
+from producers.shutdown import stop_on_signals
+from producers.simulator.shop import ShopConfig
+from producers.simulator.simulate import FIXED_START_MS, SimulationConfig, simulated_records
 from stream.config.settings import Settings
 from stream.errors import ConfigError
 

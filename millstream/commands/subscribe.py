@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
-from producers.datasets import dataset, read_titles
-from producers.stopping import StopFlag, stop_on_signals
-from producers.subscription import ListSubscription, PublishedList
+from producers.files.datasets import dataset, read_titles
+from producers.list_subscription import ListSubscription, PublishedList
+from producers.shutdown import StopFlag, stop_on_signals
 
 __all__ = ["subscribe"]
 

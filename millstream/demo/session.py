@@ -16,7 +16,7 @@ from millstream.guard import GuardedProcess
 from millstream.scrape import Scrape
 from millstream.worker_port import is_ready, scrape
 from producers import Dataset, Pacer
-from producers.titles import send_titles
+from producers.item_titles import send_titles
 from stream.config.settings import Settings
 from stream.errors import MillstreamError
 from stream.log.kafka import ensure_topics

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from producers.titles import send_titles
+from producers.item_titles import send_titles
 from stream.config.settings import Settings
 from stream.errors import RefusedToStart
 from stream.http.page import item_titles as titles_module

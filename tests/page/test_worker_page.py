@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from producers.titles import send_titles
+from producers.item_titles import send_titles
 from stream.log.kafka import ensure_topics
 from tests.contracts.test_transports import kafka_settings
 from tests.forked import Forked

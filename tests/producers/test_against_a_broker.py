@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 
 from millstream.embedded_broker import EmbeddedBroker
 from millstream.main import app
-from producers import Event, EventSender, ListSubscription, subscription
-from producers.encoding import decode_event
+from producers import Event, EventSender, ListSubscription, list_subscription
+from producers.event_encoding import decode_event
 from stream.config.settings import KafkaSettings, Settings, TopicSettings
 from stream.errors import ConfigError, MillstreamError, RefusedToStart
 from stream.log.kafka import EventProducer, TopicReader, ensure_topics, newest_record
@@ -325,7 +325,7 @@ def test_a_list_published_while_the_newest_is_looked_up_is_given_once(
             producer.send(b"ana", msgspec.json.encode(recommendation("ana", 3, "22423")))
         return newest_record(kafka, topic, wanted)
 
-    monkeypatch.setattr(subscription, "newest_record", published_first)
+    monkeypatch.setattr(list_subscription, "newest_record", published_first)
     with ListSubscription(lists.kafka, lists.topics.recommendations, user="ana") as following:
         found = list(follow(following, 1))
         while not following.caught_up():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.datasets import DATASETS, dataset, read_titles
+from producers.files.datasets import DATASETS, dataset, read_titles
 from stream.errors import ConfigError
 from stream.wire.schema import Event
 

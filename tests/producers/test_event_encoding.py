@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.encoding import BadEvent, decode_event, encode_event, encode_record, event_key
+from producers.event_encoding import BadEvent, decode_event, encode_event, encode_record, event_key
 from stream.config.settings import EventSettings
 from stream.ingest.decode import Decoder
 from stream.wire.decisions import Decisions

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from producers.cells import context_value, number, time_ms, to_id
-from producers.event_file import EventFile, ReadOptions
-from producers.tables import BadRow
+from producers.files.cells import context_value, number, time_ms, to_id
+from producers.files.event_file import EventFile, ReadOptions
+from producers.files.rows import BadRow
 from stream.errors import ConfigError
 from stream.wire.schema import Event
 

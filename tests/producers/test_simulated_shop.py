@@ -7,10 +7,10 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
-from producers.broken import WAYS_TO_BREAK
-from producers.encoding import OutgoingRecord, decode_event, encode_event
-from producers.shop import Shop, ShopConfig
-from producers.simulate import SimulationConfig, simulated_records
+from producers.event_encoding import OutgoingRecord, decode_event, encode_event
+from producers.simulator.malformed import WAYS_TO_BREAK
+from producers.simulator.shop import Shop, ShopConfig
+from producers.simulator.simulate import SimulationConfig, simulated_records
 from stream.config.settings import EventSettings
 from stream.errors import ConfigError
 from stream.ingest.decode import DeadCode, Decoder

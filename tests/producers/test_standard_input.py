@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from producers.standard_input import Stopped, stoppable, until_stopped
-from producers.stopping import StopFlag
+from producers.files.standard_input import Stopped, stoppable, until_stopped
+from producers.shutdown import StopFlag
 
 
 def test_lines_come_as_they_are_written_until_the_end() -> None:

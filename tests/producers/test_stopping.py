@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from producers.stopping import StopFlag, stop_on_signals
+from producers.shutdown import StopFlag, stop_on_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

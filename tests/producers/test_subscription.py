@@ -3,7 +3,7 @@
 import msgspec
 
 from millstream.commands.subscribe import _json_line, _row
-from producers.subscription import decode_list
+from producers.list_subscription import decode_list
 from stream.wire.records import Record
 from stream.wire.schema import RankedItem, Recommendation
 

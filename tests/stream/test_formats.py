@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from producers.subscription import decode_list
+from producers.list_subscription import decode_list
 from stream.durability.journal import read_entry
 from stream.errors import RefusedToStart
 from stream.http.api.materialized_lists import ListView

@@ -1,6 +1,6 @@
 """A table of events: its columns are matched with the fields of an event, its rows are read lazily.
 
-How a cell becomes a value of a field is in `cells.py`; where rows come from is in `tables.py`.
+How a cell becomes a value of a field is in `cells.py`; where rows come from is in `rows.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from producers.cells import TS_UNITS, context_value, event_type, number, time_ms, to_id
-from producers.encoding import BadEvent, encode_event
-from producers.tables import FORMATS, BadRow, Row, Table, column_names, num_rows, read_rows, table_in
+from producers.event_encoding import BadEvent, encode_event
+from producers.files.cells import TS_UNITS, context_value, event_type, number, time_ms, to_id
+from producers.files.rows import FORMATS, BadRow, Row, Table, column_names, num_rows, read_rows, table_in
 from stream.errors import ConfigError
 from stream.wire.schema import EVENT_TYPES, Event
 

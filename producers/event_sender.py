@@ -4,7 +4,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from producers.encoding import DEFAULT_LIMITS, OutgoingRecord, encode_record
+from producers.event_encoding import DEFAULT_LIMITS, OutgoingRecord, encode_record
 from stream.config.settings import EventSettings, KafkaSettings
 from stream.log.kafka import EventProducer
 from stream.wire.schema import Event

@@ -4,10 +4,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from producers.cells import to_id
-from producers.event_file import EventFile, ReadOptions
-from producers.files import expecting
-from producers.tables import BadRow, column_names, read_rows, table_in
+from producers.files.cells import to_id
+from producers.files.event_file import EventFile, ReadOptions
+from producers.files.opening import expecting
+from producers.files.rows import BadRow, column_names, read_rows, table_in
 from stream.errors import ConfigError
 
 __all__ = ["DATASETS", "Dataset", "dataset", "read_titles"]

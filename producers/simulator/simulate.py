@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from producers.broken import break_value
-from producers.encoding import OutgoingRecord, encode_event, event_key
-from producers.shop import Shop, ShopConfig
+from producers.event_encoding import OutgoingRecord, encode_event, event_key
+from producers.simulator.malformed import break_value
+from producers.simulator.shop import Shop, ShopConfig
 from stream.errors import ConfigError
 from stream.wire.schema import Event
 

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from producers.files import expecting
+from producers.files.opening import expecting
 from stream.errors import ConfigError
 
 __all__ = ["BadRow", "FORMATS", "Row", "Table", "column_names", "num_rows", "read_rows", "table_in"]

@@ -6,7 +6,7 @@ import select
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
-from producers.stopping import StopFlag
+from producers.shutdown import StopFlag
 
 __all__ = ["Stopped", "stoppable", "until_stopped"]
 
