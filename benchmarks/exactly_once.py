@@ -23,7 +23,7 @@ from typing import Any
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 
-from millstream.embedded_broker import EmbeddedBroker
+from millstream.local.embedded_broker import EmbeddedBroker
 from producers import EventSender, dataset
 from stream.checkpoint_schedule import Checkpointing
 from stream.config.settings import Settings

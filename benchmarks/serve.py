@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from millstream.embedded_broker import EmbeddedBroker, free_port
+from millstream.local.embedded_broker import EmbeddedBroker, free_port
 from stream.config.settings import KafkaSettings, Settings
 from stream.log.kafka import EventProducer, ensure_topics
 from stream.wire.schema import RankedItem, Recommendation

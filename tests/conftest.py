@@ -24,7 +24,7 @@ def broker() -> Iterator[Any]:
     """
     if importlib.util.find_spec("noida_db") is None:
         pytest.skip("needs the embedded broker: pip install 'millstream[broker]'")
-    from millstream.embedded_broker import EmbeddedBroker
+    from millstream.local.embedded_broker import EmbeddedBroker
 
     with EmbeddedBroker() as running:
         yield running

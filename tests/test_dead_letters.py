@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from millstream.since import since_ms
+from millstream.terminal.time_argument import since_ms
 from stream.config.settings import Settings
 from stream.errors import ConfigError
 from stream.ingest.decode import DeadCode, DeadLetter

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from millstream.commands.demo import _check_writable, _PlainLines, demo
-from millstream.scrape import Scrape
+from millstream.diagnosis.scrape import Scrape
 from stream.errors import ConfigError
 
 DEADLINE_SECONDS = 120.0

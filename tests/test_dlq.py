@@ -11,8 +11,8 @@ import pytest
 from kafka import KafkaProducer, errors
 from typer.testing import CliRunner, Result
 
-from millstream import letters
-from millstream.letters import Choice, Letters, Survey, send_again
+from millstream import dead_letter_redrive
+from millstream.dead_letter_redrive import Choice, Letters, Survey, send_again
 from millstream.main import app
 from stream.config.settings import Settings
 from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
@@ -216,7 +216,7 @@ def fail_at(transactions: ReplayTransactions, method: str, call: int, error: Exc
 def test_a_replay_that_is_interrupted_sends_the_rest_the_next_time(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, method: str, call: int
 ) -> None:
-    monkeypatch.setattr(letters, "MAX_TRANSACTION_RECORDS", 2)
+    monkeypatch.setattr(dead_letter_redrive, "MAX_TRANSACTION_RECORDS", 2)
     values = [event_bytes("ana", f"film-{number}") for number in range(5)]
     for offset, value in enumerate(values):
         desk.write(DeadCode.FUTURE_TIME, value, offset=offset)

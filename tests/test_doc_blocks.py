@@ -74,7 +74,7 @@ def own_broker():  # noqa: ANN201
     """Return a broker for one document: a document uses the topics' usual names."""
     if importlib.util.find_spec("noida_db") is None:
         pytest.skip("needs the embedded broker: pip install 'millstream[broker]'")
-    from millstream.embedded_broker import EmbeddedBroker
+    from millstream.local.embedded_broker import EmbeddedBroker
 
     return EmbeddedBroker()
 
@@ -83,7 +83,7 @@ TOOLS = ("curl", "kcat", "promtool")
 
 
 def free_port() -> int:
-    from millstream import embedded_broker
+    from millstream.local import embedded_broker
 
     return embedded_broker.free_port()
 

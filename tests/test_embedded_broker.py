@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from millstream import embedded_broker
-from millstream.embedded_broker import EmbeddedBroker
-from millstream.guard import GuardedProcess
+from millstream.local import embedded_broker
+from millstream.local.embedded_broker import EmbeddedBroker
+from millstream.local.guarded_process import GuardedProcess
 from stream.config.settings import KafkaSettings, Settings
 from stream.errors import BrokerUnreachable, ConfigError
 from stream.log.kafka import EventProducer, TopicReader, ensure_topics
@@ -76,7 +76,7 @@ def first_records(reader: TopicReader) -> list[Record]:
 
 
 GUARDED_SLEEP = """
-from millstream.guard import GuardedProcess
+from millstream.local.guarded_process import GuardedProcess
 child = GuardedProcess(["sh", "-c", {script!r}], grace_seconds=0.5)
 print(child.pid, child.guard_pid, flush=True)
 """
@@ -184,7 +184,7 @@ def test_a_started_broker_takes_and_gives_records(fresh: EmbeddedBroker) -> None
 def test_broker_guard_and_folder_are_gone_seconds_after_the_parent_was_killed(
     how: signal.Signals, tmp_path: Path
 ) -> None:
-    code = "from millstream.embedded_broker import EmbeddedBroker\nbroker = EmbeddedBroker()\nbroker.start()\n"
+    code = "from millstream.local.embedded_broker import EmbeddedBroker\nbroker = EmbeddedBroker()\nbroker.start()\n"
     code += f"import pathlib; pathlib.Path({str(tmp_path / 'folder')!r}).write_text(str(broker._temporary))\n"
     parent, pids = run_parent(code + "print(broker.pid, broker.guard_pid, flush=True)", 2)
     folder = Path((tmp_path / "folder").read_text())

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from millstream.agreement import agreement
-from millstream.doctor import machine_findings, settings_findings
-from millstream.doctor.brokers import _topics
-from millstream.doctor.software import _packages
-from millstream.duration import duration
-from millstream.findings import Finding, Level, conclude, error, lines_of, ok, warning
-from millstream.quantile import quantile
-from millstream.worker_port import ask_worker, is_ready, scrape, url_of
+from millstream.diagnosis.doctor import machine_findings, settings_findings
+from millstream.diagnosis.doctor.brokers import _topics
+from millstream.diagnosis.doctor.software import _packages
+from millstream.diagnosis.findings import Finding, Level, conclude, error, lines_of, ok, warning
+from millstream.diagnosis.histogram_quantile import quantile
+from millstream.diagnosis.offset_agreement import agreement
+from millstream.diagnosis.worker_client import ask_worker, is_ready, scrape, url_of
+from millstream.terminal.duration import duration
 from stream.config.loading import load_config
 from stream.config.settings import MetricsSettings, Settings
 from stream.errors import Unhealthy

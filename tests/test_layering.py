@@ -34,7 +34,7 @@ HOMES = {
     "kafka": ("stream.log.kafka",),
     "prometheus_client": ("stream.telemetry.metrics", "stream.http.probe_server", "millstream"),
     "torch": ("online_models",),
-    "noida_db": ("millstream.embedded_broker",),
+    "noida_db": ("millstream.local.embedded_broker",),
 }
 """Outside package to the modules of ours that may import it. Tests and benchmarks are free."""
 

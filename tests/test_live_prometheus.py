@@ -18,7 +18,7 @@ import yaml
 from millstream.commands import dashboard as command
 from millstream.dashboard import BOARDS
 from millstream.dashboard.prometheus import Span
-from millstream.embedded_broker import free_port
+from millstream.local.embedded_broker import free_port
 from stream.config.settings import Settings
 from stream.log.kafka import ensure_topics
 from tests.contracts.test_transports import kafka_settings

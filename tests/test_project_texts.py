@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.settings_page import settings_page
+from millstream.settings_reference import settings_page
 from stream.config.loading import setting_fields
 from stream.wire.schema import SCHEMAS, json_schema
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from millstream.guard import GuardedProcess
+from millstream.local.guarded_process import GuardedProcess
 from millstream.main import app
 from stream.config.loading import load_config
 from stream.config.settings import LogSettings, Settings

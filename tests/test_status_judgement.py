@@ -2,15 +2,15 @@
 
 import pytest
 
-from millstream.scrape import Scrape
-from millstream.status import (
+from millstream.diagnosis.scrape import Scrape
+from millstream.diagnosis.status import (
     FEW_EVALUATED,
     MAX_CHECKPOINT_INTERVALS,
     Status,
     _judge_progress,
     _look_at_metrics,
 )
-from millstream.worker_port import WorkerPort
+from millstream.diagnosis.worker_client import WorkerPort
 from stream.config.settings import Settings
 from tests.stream.events import NOW_MS, journal_entry
 

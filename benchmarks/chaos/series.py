@@ -14,7 +14,7 @@ from benchmarks.chaos.memory import run_in_memory
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.plan import draw_plan
 from benchmarks.chaos.processes import CONTEXT, one_thread_each
-from millstream.embedded_broker import EmbeddedBroker
+from millstream.local.embedded_broker import EmbeddedBroker
 
 __all__ = ["outcomes", "run_seed"]
 

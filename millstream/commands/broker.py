@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from millstream.embedded_broker import EmbeddedBroker
+from millstream.local.embedded_broker import EmbeddedBroker
 from producers.shutdown import stop_on_signals
 from stream.errors import BrokerUnreachable, ConfigError
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from millstream.options import BootstrapOption, ConfigOption, SetOption, loaded_from
-from millstream.settings_page import settings_page
+from millstream.settings_reference import settings_page
+from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption, loaded_from
 from stream.config.loading import HIDDEN, SettingLine
 
 __all__ = ["config"]

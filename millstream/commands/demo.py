@@ -14,12 +14,12 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from millstream.commands.produce import parse_rate
-from millstream.demo.report import make_report
-from millstream.demo.session import DemoSession
-from millstream.demo.traffic import ListWatcher, Replay
-from millstream.demo.view import DemoView
-from millstream.options import ConfigOption, DeviceOption, SetOption, settings_from
-from millstream.scrape import Scrape
+from millstream.diagnosis.scrape import Scrape
+from millstream.local.demo.report import make_report
+from millstream.local.demo.session import DemoSession
+from millstream.local.demo.traffic import ListWatcher, Replay
+from millstream.local.demo.view import DemoView
+from millstream.terminal.options import ConfigOption, DeviceOption, SetOption, settings_from
 from producers import Pacer, dataset
 from producers.files.opening import expecting
 from stream.errors import ConfigError

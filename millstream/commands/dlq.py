@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from millstream.letters import READY, UNREADABLE, Choice, Letters, Survey, send_again
-from millstream.looking_back import as_time, rows_of
-from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
-from millstream.since import since_ms
+from millstream.dead_letter_redrive import READY, UNREADABLE, Choice, Letters, Survey, send_again
+from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from millstream.terminal.read_only import as_time, rows_of
+from millstream.terminal.time_argument import since_ms
 from stream.config.settings import Settings
 from stream.errors import ConfigError, RefusedToStart
 from stream.ingest.decode import DeadCode

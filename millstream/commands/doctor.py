@@ -5,9 +5,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from millstream.doctor import broker_findings, machine_findings, settings_findings, software_findings
-from millstream.findings import Level, as_json, conclude, lines_of
-from millstream.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, loaded_from
+from millstream.diagnosis.doctor import broker_findings, machine_findings, settings_findings, software_findings
+from millstream.diagnosis.findings import Level, as_json, conclude, lines_of
+from millstream.terminal.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, loaded_from
 
 __all__ = ["doctor"]
 

@@ -9,9 +9,9 @@ import msgspec
 import typer
 from rich.filesize import decimal
 
-from millstream.looking_back import as_time, open_store, rows_of
-from millstream.options import ConfigOption, DeviceOption, SetOption, settings_from
-from millstream.user_text import user_lines
+from millstream.terminal.options import ConfigOption, DeviceOption, SetOption, settings_from
+from millstream.terminal.read_only import as_time, open_store, rows_of
+from millstream.terminal.user_report import user_lines
 from stream.config.settings import Settings
 from stream.errors import RefusedToStart
 

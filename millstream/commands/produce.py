@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from producers.event_encoding import OutgoingRecord, encode_record
 from producers.event_sender import EventSender
 from producers.files.datasets import dataset

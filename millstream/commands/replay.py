@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from millstream.looking_back import OpenPast, as_time, open_past, rows_of, say_remarks, showing_progress
-from millstream.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
-from millstream.user_text import user_lines
+from millstream.terminal.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
+from millstream.terminal.read_only import OpenPast, as_time, open_past, rows_of, say_remarks, showing_progress
+from millstream.terminal.user_report import user_lines
 from stream.config.settings import Settings
 from stream.errors import ConfigError
 from stream.wire.schema import Recommendation

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from millstream.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
+from millstream.terminal.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
 from producers.shutdown import stop_on_signals
 from stream.errors import ConfigError
 from stream.logs import configure_logs, log_event

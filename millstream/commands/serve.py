@@ -2,7 +2,7 @@
 
 import logging
 
-from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from producers.shutdown import stop_on_signals
 from stream.logs import configure_logs, log_event
 

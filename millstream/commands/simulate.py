@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from millstream.commands.produce import parse_rate, send_records
-from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from producers import EventSender
 from producers.event_encoding import OutgoingRecord
 from producers.files.opening import expecting

@@ -7,13 +7,13 @@ import msgspec
 import typer
 from rich.filesize import decimal
 
-from millstream.duration import duration
-from millstream.findings import Level, as_json, conclude, lines_of
-from millstream.looking_back import rows_of
-from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
-from millstream.since import since_ms
-from millstream.status import Status, look
-from millstream.worker_port import url_of
+from millstream.diagnosis.findings import Level, as_json, conclude, lines_of
+from millstream.diagnosis.status import Status, look
+from millstream.diagnosis.worker_client import url_of
+from millstream.terminal.duration import duration
+from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from millstream.terminal.read_only import rows_of
+from millstream.terminal.time_argument import since_ms
 from stream.config.settings import Settings
 from stream.errors import ConfigError
 from stream.wire.escaping import printable

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from producers.files.datasets import dataset, read_titles
 from producers.list_subscription import ListSubscription, PublishedList
 from producers.shutdown import StopFlag, stop_on_signals

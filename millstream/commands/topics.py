@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from millstream.options import BootstrapOption, ConfigOption, SetOption, settings_from
+from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption, settings_from
 from stream.errors import ConfigError
 from stream.log.kafka import differing_topics, ensure_topics, missing_topics, topic_plans
 from stream.wire.schema import SCHEMAS, json_schema

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from millstream.looking_back import open_past, rows_of, say_remarks, showing_progress
-from millstream.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
+from millstream.terminal.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, settings_from
+from millstream.terminal.read_only import open_past, rows_of, say_remarks, showing_progress
 from stream.errors import ConfigError
 
 __all__ = ["verify"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from millstream.embedded_broker import free_port
+from millstream.local.embedded_broker import free_port
 from stream.config.settings import Settings
 from tests.faults.conftest import Start
 from tests.faults.oracle import assert_as_if_undisturbed

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from millstream.embedded_broker import EmbeddedBroker, free_port
+from millstream.local.embedded_broker import EmbeddedBroker, free_port
 from stream.config.settings import Settings
 from stream.log.kafka import ensure_topics
 from tests.faults.conftest import Start, three_partitions

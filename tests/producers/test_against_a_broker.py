@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
-from millstream.embedded_broker import EmbeddedBroker
+from millstream.local.embedded_broker import EmbeddedBroker
 from millstream.main import app
 from producers import Event, EventSender, ListSubscription, list_subscription
 from producers.event_encoding import decode_event

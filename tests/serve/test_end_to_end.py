@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from millstream.embedded_broker import free_port
+from millstream.local.embedded_broker import free_port
 from stream.config.settings import Settings
 from tests.serve.servers import Client, settings_on, until
 from tests.workers import TOPICS, WorkerProcess

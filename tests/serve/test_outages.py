@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from millstream.embedded_broker import EmbeddedBroker, free_port
+from millstream.local.embedded_broker import EmbeddedBroker, free_port
 from stream.config.settings import Settings
 from stream.errors import ConfigError, RefusedToStart
 from stream.http.api import ListServer

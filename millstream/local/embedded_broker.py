@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from millstream.guard import GuardedProcess
+from millstream.local.guarded_process import GuardedProcess
 from producers.files.opening import expecting
 from stream.errors import BrokerUnreachable, ConfigError
 

@@ -5,7 +5,7 @@ import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from millstream.findings import Finding, error, ok
+from millstream.diagnosis.findings import Finding, error, ok
 from stream.config.settings import Settings
 
 __all__ = ["software_findings"]

@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from millstream.scrape import Scrape
+from millstream.diagnosis.scrape import Scrape
 from stream.config.settings import MetricsSettings
 from stream.wire.escaping import printable
 

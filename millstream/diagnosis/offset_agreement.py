@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from millstream.findings import Finding, error, ok
+from millstream.diagnosis.findings import Finding, error, ok
 from stream.config.settings import Settings
 from stream.durability.journal import read_entry
 from stream.log.kafka import newest_record

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from millstream.demo.traffic import ListWatcher, Replay
-from millstream.embedded_broker import HOST, EmbeddedBroker, free_port
-from millstream.guard import GuardedProcess
-from millstream.scrape import Scrape
-from millstream.worker_port import is_ready, scrape
+from millstream.diagnosis.scrape import Scrape
+from millstream.diagnosis.worker_client import is_ready, scrape
+from millstream.local.demo.traffic import ListWatcher, Replay
+from millstream.local.embedded_broker import HOST, EmbeddedBroker, free_port
+from millstream.local.guarded_process import GuardedProcess
 from producers import Dataset, Pacer
 from producers.item_titles import send_titles
 from stream.config.settings import Settings

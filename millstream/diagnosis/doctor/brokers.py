@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterator
 
-from millstream.agreement import agreement, newest_entry_and_standings
-from millstream.duration import duration
-from millstream.findings import Finding, error, ok, warning
+from millstream.diagnosis.findings import Finding, error, ok, warning
+from millstream.diagnosis.offset_agreement import agreement, newest_entry_and_standings
+from millstream.terminal.duration import duration
 from stream.config.settings import Settings
 from stream.errors import BrokerUnreachable, ConfigError, MillstreamError, RefusedToStart
 from stream.log.kafka import TopicReader, topic_plans

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from millstream.findings import Finding, error, ok, warning
-from millstream.worker_port import ask_worker, url_of
+from millstream.diagnosis.findings import Finding, error, ok, warning
+from millstream.diagnosis.worker_client import ask_worker, url_of
 from stream.config.settings import Settings
 from stream.errors import MillstreamError
 

@@ -4,7 +4,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from millstream.findings import Finding, error, ok, warning
+from millstream.diagnosis.findings import Finding, error, ok, warning
 from stream.config.loading import LoadedConfig
 from stream.config.settings import KafkaSettings, Settings
 from stream.http.host_check import is_loopback

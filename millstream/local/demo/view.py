@@ -9,8 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from millstream.demo.traffic import ListWatcher, Replay
-from millstream.scrape import Scrape
+from millstream.diagnosis.scrape import Scrape
+from millstream.local.demo.traffic import ListWatcher, Replay
 from stream.telemetry.metrics import MODELS
 from stream.wire.schema import Recommendation
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from millstream.looking_back import as_time, rows_of
+from millstream.terminal.read_only import as_time, rows_of
 
 if TYPE_CHECKING:
     from stream.durability.point_in_time import UserView

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from millstream.demo.traffic import ListWatcher, Replay
-from millstream.scrape import Scrape
+from millstream.diagnosis.scrape import Scrape
+from millstream.local.demo.traffic import ListWatcher, Replay
 from stream.telemetry.metrics import MODELS, STAGES
 
 __all__ = ["make_report"]

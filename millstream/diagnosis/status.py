@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from millstream.agreement import agreement, newest_entry_and_standings
-from millstream.duration import duration
-from millstream.findings import Finding, error, warning
-from millstream.letters import Choice, Letters
-from millstream.looking_back import open_store
-from millstream.quantile import quantile
-from millstream.worker_port import WorkerPort, ask_worker
+from millstream.dead_letter_redrive import Choice, Letters
+from millstream.diagnosis.findings import Finding, error, warning
+from millstream.diagnosis.histogram_quantile import quantile
+from millstream.diagnosis.offset_agreement import agreement, newest_entry_and_standings
+from millstream.diagnosis.worker_client import WorkerPort, ask_worker
+from millstream.terminal.duration import duration
+from millstream.terminal.read_only import open_store
 from stream.config.settings import Settings
 from stream.errors import MillstreamError
 from stream.log.kafka.group_lag import PartitionStanding

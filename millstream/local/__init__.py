@@ -1,0 +1,1 @@
+"""What runs on this machine alone: the embedded broker and the demo."""

@@ -1,0 +1,1 @@
+"""What commands share on the terminal: options, times, reports about users, read-only access."""
