@@ -8,7 +8,7 @@ from online_models import SCORERS, OnlineLearner, SequenceConfig, StateError, di
 from online_models.config import HALF_LIVES_EVENTS
 from online_models.scorers.protocol import Scorer
 from online_models.users.history import Histories
-from tests.online_models.streams import NONE, cycle, events, run, small_config
+from tests.support.streams import NONE, cycle, events, run, small_config
 
 NUM_USERS, NUM_ITEMS = 8, 24
 

@@ -16,7 +16,7 @@ from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
 from stream.log.protocols import History, Transport
 from stream.wire.records import OutRecord, Record
 from stream.wire.schema import JournalEntry, OffsetRange
-from tests.stream.events import journal_entry, small_settings
+from tests.support.events import journal_entry, small_settings
 
 
 @dataclass

@@ -5,7 +5,7 @@ import pytest
 
 from online_models import SCORERS, OnlineLearner, flatten
 from online_models.scorers.sequence.scorer import SequenceScorer
-from tests.online_models.streams import cycle, events, run, small_config
+from tests.support.streams import cycle, events, run, small_config
 
 NEVER_SEEN = 900
 

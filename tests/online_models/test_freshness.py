@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from online_models import SCORERS, Batch, OnlineLearner, StepReport
-from tests.online_models.streams import cycle, events, run, small_config
+from tests.support.streams import cycle, events, run, small_config
 
 NAMES = ("model", "transitions", "popularity")
 NUM_PAST, NUM_EVENTS = 128, 48

@@ -21,7 +21,7 @@ from online_models import (
     TransitionsConfig,
     resolve_device,
 )
-from tests.online_models.streams import events
+from tests.support.streams import events
 
 
 def test_a_batch_with_arrays_of_different_lengths_is_refused() -> None:

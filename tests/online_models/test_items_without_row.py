@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from online_models import NO_ROW, SCORERS, OnlineLearner, digest
-from tests.online_models.streams import cycle, events, run, small_config
+from tests.support.streams import cycle, events, run, small_config
 
 
 def test_a_positive_event_on_an_item_without_a_row_is_a_miss_of_everybody() -> None:

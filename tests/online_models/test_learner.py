@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from online_models import NO_ROW, SCORERS, Batch, ConfigError, OnlineLearner, StepReport, TopK
-from tests.online_models.streams import NONE, cycle, events, run, small_config
+from tests.support.streams import NONE, cycle, events, run, small_config
 
 NAMES = ("model", "transitions", "popularity")
 

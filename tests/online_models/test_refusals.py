@@ -8,7 +8,7 @@ import torch
 
 from online_models import CapacityError, ConfigError, LearnerConfig, OnlineLearner, PartitionedIndex, ShapeError
 from online_models.scorers.sequence.scorer import SequenceScorer
-from tests.online_models.streams import events, small_config
+from tests.support.streams import events, small_config
 
 
 def test_a_broken_model_looks_broken_and_not_perfect() -> None:

@@ -17,7 +17,7 @@ from online_models import (
     flatten,
     unflatten,
 )
-from tests.online_models.streams import cycle, run, small_config
+from tests.support.streams import cycle, run, small_config
 
 SEQUENCE = SequenceConfig(width=8, state_width=8, replay_windows=2, replay_capacity_events=64)
 

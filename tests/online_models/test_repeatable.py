@@ -12,7 +12,7 @@ import torch
 
 from online_models import OnlineLearner, SequenceConfig
 from online_models.scorers.sequence.scorer import SequenceScorer
-from tests.online_models.streams import cycle, run, small_config
+from tests.support.streams import cycle, run, small_config
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from online_models import (
     unflatten,
 )
 from online_models.scorers.sequence.scorer import SequenceScorer
-from tests.online_models.streams import cycle, events, run, small_config
+from tests.support.streams import cycle, events, run, small_config
 
 every_scorer = pytest.mark.parametrize("scorer", list(SCORERS))
 DRAWING = SequenceConfig(

@@ -14,8 +14,8 @@ from stream.ingest.encode import Encoder
 from stream.log.memory import MemoryLog, MemoryTransport
 from stream.pipeline import BatchReport, Pipeline
 from stream.wire.schema import Event
-from tests.stream.events import NOW_MS, event_bytes, memory_pipeline, record
-from tests.stream.lives import fast_settings
+from tests.support.events import NOW_MS, event_bytes, memory_pipeline, record
+from tests.support.lives import fast_settings
 
 MAX_EVENTS = 256
 USERS, ITEMS, WINDOW, LENGTH = 1000, 256, 500, 10

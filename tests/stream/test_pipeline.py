@@ -12,7 +12,7 @@ from stream.log.memory import MemoryLog, MemoryTransport
 from stream.pipeline import BatchReport, Clocks, Pipeline
 from stream.wire.records import OutRecord
 from stream.wire.schema import JournalEntry, Recommendation
-from tests.stream.events import NOW_MS, ManualClock, event_bytes, memory_pipeline, small_settings
+from tests.support.events import NOW_MS, ManualClock, event_bytes, memory_pipeline, small_settings
 
 
 class SteppingClock(ManualClock):

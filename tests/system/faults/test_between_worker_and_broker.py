@@ -1,0 +1,180 @@
+"""The way between worker and broker fails: cut, slow, blocked, an answer lost, a request that comes too late."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millstream.local.embedded_broker import free_port
+from stream.config.settings import Settings
+from tests.support.oracle import assert_as_if_undisturbed
+from tests.support.probes import probe, stopped
+from tests.support.proxy import ADD_PARTITIONS, END_TXN, FETCH, PRODUCE, TXN_OFFSET_COMMIT, Proxy
+from tests.support.workers import WorkerProcess, journal, num_read, produce, until
+from tests.system.faults.conftest import Start
+
+pytestmark = pytest.mark.broker
+
+AGAIN = {6, 7, 8}
+"""Exit codes after which a worker is started again."""
+DEADLINE_SECONDS = 90.0
+
+
+@pytest.fixture
+def proxy(broker: Any) -> Iterator[Proxy]:
+    with Proxy(int(broker.bootstrap_servers.rpartition(":")[2])) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def start(settings: Settings, proxy: Proxy, launch: Start) -> Start:
+    def start(*flags: str, **overrides: Any) -> WorkerProcess:
+        overrides = {"kafka.bootstrap_servers": proxy.bootstrap_servers, **overrides}
+        return launch(settings, *flags, **overrides)
+
+    return start
+
+
+def carried_on(start: Start, worker: WorkerProcess, is_done: Callable[[], bool]) -> WorkerProcess:
+    """Start the worker again as often as its exit codes ask for it, until all is done; return it."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not is_done():
+        assert time.monotonic() < deadline, worker.text()
+        if (code := worker.process.poll()) is not None:
+            assert code in AGAIN, worker.text()
+            worker = start()
+        time.sleep(0.05)
+    return worker
+
+
+def has_read(settings: Settings, num_events: int) -> bool:
+    return num_read(settings) == num_events
+
+
+@pytest.mark.parametrize("what", ["cut_before", "lose_answer"])
+def test_a_connection_cut_at_any_request_loses_and_repeats_nothing(
+    what: Any, settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    worker, num_events = start(), 0
+    for api_key in (FETCH, ADD_PARTITIONS, PRODUCE, TXN_OFFSET_COMMIT, END_TXN):
+        fault = proxy.inject(api_key, what, skip=1)
+        produce(settings, num_events, num_events + 100)
+        num_events += 100
+        worker = carried_on(start, worker, partial(has_read, settings, num_events))
+        assert fault.came.is_set()
+
+    assert stopped(worker) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", num_events)
+
+
+def test_all_connections_cut_again_and_again_lose_and_repeat_nothing(
+    settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    produce(settings, 0, 500)
+    worker = start()
+    for share in (0.1, 0.4, 0.7):
+        worker = carried_on(start, worker, lambda share=share: num_read(settings) > share * 500)  # type: ignore[misc]
+        proxy.cut()
+    worker = carried_on(start, worker, lambda: num_read(settings) == 500)
+
+    assert stopped(worker) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 500)
+
+
+def test_slow_answers_only_slow_the_worker_down(settings: Settings, proxy: Proxy, start: Start, tmp_path: Path) -> None:
+    produce(settings, 0, 100)
+    proxy.delay_seconds = 0.03
+    worker = start()
+    until(lambda: num_read(settings) == 100, worker)
+
+    assert stopped(worker) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 100)
+
+
+def test_a_commit_without_an_answer_ends_the_worker_at_its_deadline(
+    settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    worker = start(**{"worker.commit_deadline_seconds": 1})
+    until(lambda: "worker_started" in worker.text(), worker)
+    held = proxy.inject(END_TXN, "hold", skip=1)
+    produce(settings, 0, 150)
+    assert held.came.wait(DEADLINE_SECONDS)
+    proxy.is_blocked = True
+    num_committed = len(journal(settings))
+
+    assert worker.wait() == 6, worker.text()
+    assert "rolled back" in worker.text()
+    assert len(journal(settings)) == num_committed
+
+    proxy.is_blocked = False
+    heir = start()
+    until(lambda: num_read(settings) == 150, heir)
+    held.release()
+    assert stopped(heir) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 150)
+
+
+def test_a_commit_that_comes_late_but_in_time_is_a_commit(
+    settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    worker = start()
+    until(lambda: "worker_started" in worker.text(), worker)
+    held = proxy.inject(END_TXN, "hold", skip=1)
+    produce(settings, 0, 200)
+    assert held.came.wait(DEADLINE_SECONDS)
+    time.sleep(1.0)
+    held.release()
+    until(lambda: num_read(settings) == 200, worker)
+
+    assert stopped(worker) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 200)
+
+
+def test_a_commit_that_arrives_after_the_next_worker_took_over_commits_nothing(
+    settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    worker = start(**{"worker.commit_deadline_seconds": 1})
+    until(lambda: "worker_started" in worker.text(), worker)
+    late = proxy.inject(END_TXN, "hold")
+    produce(settings, 0, 40)
+    assert late.came.wait(DEADLINE_SECONDS)
+    assert worker.wait() == 6, worker.text()
+    second = proxy.inject(END_TXN, "hold")
+    heir = start()
+    assert second.came.wait(DEADLINE_SECONDS)  # its first transaction is open
+
+    late.release()
+
+    assert journal(settings) == []
+    second.release()
+    until(lambda: num_read(settings) == 40, heir)
+    produce(settings, 40, 100)
+    until(lambda: num_read(settings) == 100, heir)
+    assert stopped(heir) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 100)
+
+
+def test_an_idle_worker_that_gets_no_answers_is_alive_and_not_ready_and_ends_at_its_deadline(
+    settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    port = free_port()
+    produce(settings, 0, 100)
+    worker = start(**{"metrics.port": port, "worker.broker_deadline_seconds": 12, "kafka.request_timeout_ms": 1_000})
+    until(lambda: num_read(settings) == 100, worker)
+    until(lambda: probe(port, "readyz") == 200, worker)
+
+    proxy.is_blocked = True
+
+    until(lambda: probe(port, "readyz") == 503, worker)
+    assert probe(port, "livez") == 200
+    assert worker.wait() == 7, worker.text()
+    assert "have not answered" in worker.text()
+    proxy.is_blocked = False
+    produce(settings, 100, 200)
+    heir = start()
+    until(lambda: num_read(settings) == 200, heir)
+    assert stopped(heir) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 200)
