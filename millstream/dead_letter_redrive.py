@@ -10,7 +10,7 @@ from stream.config.settings import Settings
 from stream.ingest.decode import Decoder
 from stream.log.kafka import TopicReader, record_at
 from stream.log.kafka.redrive import ReplayTransactions
-from stream.wire.dead_letters import Letter, LetterId, read_letter, read_receipt, receipt, replayed
+from stream.wire.dead_letters import LetterId, StoredDeadLetter, read_letter, read_receipt, receipt, replayed
 from stream.wire.decisions import Decisions
 from stream.wire.records import OutRecord, Record
 
@@ -37,7 +37,7 @@ class Choice:
     ids: frozenset[LetterId] = frozenset()
     since_ms: int | None = None
 
-    def takes(self, letter: Letter) -> bool:
+    def takes(self, letter: StoredDeadLetter) -> bool:
         """Return whether this letter is meant."""
         return (
             (not self.codes or letter.code in self.codes)
@@ -63,7 +63,7 @@ class Letters:
     num_foreign: int = 0
     """Records that are neither letter nor receipt."""
 
-    def __iter__(self) -> Iterator[Letter]:
+    def __iter__(self) -> Iterator[StoredDeadLetter]:
         with TopicReader(self.settings.kafka, self.settings.topics.dead_letters, role="letters") as reader:
             if self.choice.since_ms is not None:
                 reader.seek_to_time(self.choice.since_ms)
@@ -73,7 +73,7 @@ class Letters:
                     if letter is not None and self.choice.takes(letter):
                         yield letter
 
-    def _read(self, record: Record) -> Letter | None:
+    def _read(self, record: Record) -> StoredDeadLetter | None:
         letter = read_letter(record)
         if letter is None:
             place = read_receipt(record)
@@ -169,7 +169,7 @@ class _Batch:
         return num_letters
 
 
-def _verdict(letter: Letter, *, settings: Settings, decoder: Decoder | None, now_ms: int) -> str:
+def _verdict(letter: StoredDeadLetter, *, settings: Settings, decoder: Decoder | None, now_ms: int) -> str:
     if letter.event.topic != settings.topics.events:
         return ANOTHER_TOPIC
     whole = _whole(letter, settings)
@@ -180,7 +180,7 @@ def _verdict(letter: Letter, *, settings: Settings, decoder: Decoder | None, now
     return f"{UNREADABLE}{again[0].code}" if again else READY
 
 
-def _whole(letter: Letter, settings: Settings) -> Letter | None:
+def _whole(letter: StoredDeadLetter, settings: Settings) -> StoredDeadLetter | None:
     """Return the letter with all of its record, from the events topic if it holds only a part; None: that is gone."""
     if letter.truncated_from_bytes is None:
         return letter

@@ -16,7 +16,8 @@ from msgspec.structs import asdict, replace
 from online_models import MODEL_VERSION, StepReport, TopK
 from stream.config.settings import Settings
 from stream.durability.checkpoints import name_of
-from stream.durability.recovery import Beginning, Recovered, Recovery
+from stream.durability.recovery import Recovery
+from stream.durability.start_point import Beginning, Recovered
 from stream.errors import RefusedToStart
 from stream.failpoints import Watch, unwatched
 from stream.ingest.batching import MicroBatcher

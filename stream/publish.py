@@ -7,8 +7,8 @@ import msgspec
 
 from online_models import MODEL_VERSION, NO_ROW, IdIndex, TopK
 from stream.config.settings import Settings
-from stream.ingest.decode import DeadLetter
 from stream.ingest.encode import TouchedUsers
+from stream.wire.dead_letters import DeadLetter
 from stream.wire.formats import DEAD_LETTER_FORMAT, JOURNAL_FORMAT, LIST_FORMAT, format_header
 from stream.wire.records import Headers, OutRecord
 from stream.wire.schema import ERROR_PREFIX, SOURCE_PREFIX, JournalEntry, RankedItem, Recommendation

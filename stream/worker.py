@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from stream.checkpoint_schedule import Checkpointing
 from stream.config.settings import Settings
 from stream.durability.checkpoints import CheckpointStore
-from stream.durability.recovery import Beginning, Recovery
+from stream.durability.recovery import Recovery
+from stream.durability.start_point import Beginning
 from stream.errors import BrokerUnreachable, FencedError, Stalled, TransactionInDoubt
 from stream.failpoints import Watch, unwatched
 from stream.http.page import Page

@@ -17,8 +17,8 @@ from benchmarks.chaos.plan import Fault, Plan
 from benchmarks.chaos.processes import Life
 from stream.config.settings import Settings
 from stream.durability.checkpoints import CheckpointStore, is_name
-from stream.durability.journal import read_entry
 from stream.log.kafka import TopicReader, ensure_topics
+from stream.wire.journal_record import read_entry
 from stream.wire.records import Record
 
 __all__ = ["run_live"]

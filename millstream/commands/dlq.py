@@ -17,10 +17,9 @@ from millstream.terminal.read_only import as_time, rows_of
 from millstream.terminal.time_argument import since_ms
 from stream.config.settings import Settings
 from stream.errors import ConfigError, RefusedToStart
-from stream.ingest.decode import DeadCode
 from stream.log.kafka import record_at
 from stream.log.kafka.redrive import ReplayTransactions
-from stream.wire.dead_letters import Letter, LetterId, read_letter
+from stream.wire.dead_letters import DeadCode, LetterId, StoredDeadLetter, read_letter
 from stream.wire.escaping import printable, printable_bytes
 
 __all__ = ["app"]
@@ -62,7 +61,7 @@ def list_(
     settings = settings_from(config, set_, bootstrap_servers)
     letters = Letters(settings, _choice([], code, partition, since))
     codes: Counter[str] = Counter()
-    newest: list[tuple[int, LetterId, Letter]] = []
+    newest: list[tuple[int, LetterId, StoredDeadLetter]] = []
     for letter in letters:
         codes[letter.code] += 1
         heapq.heappush(newest, (letter.time_ms, letter.place, letter))
@@ -82,7 +81,7 @@ def list_(
     _print_list(settings, codes, shown, letters)
 
 
-def _print_list(settings: Settings, codes: Counter[str], shown: list[Letter], letters: Letters) -> None:
+def _print_list(settings: Settings, codes: Counter[str], shown: list[StoredDeadLetter], letters: Letters) -> None:
     topic = settings.topics.dead_letters
     typer.echo(f"{topic}: {sum(codes.values()):,} letters" + (", the newest:" if shown else ""))
     head = ("id", "time", "code", "event", "key", "again", "reason")
@@ -98,7 +97,7 @@ def _print_list(settings: Settings, codes: Counter[str], shown: list[Letter], le
         typer.echo(f"note: {letters.num_foreign:,} records are neither letter nor receipt: something else writes there")
 
 
-def _row(letter: Letter, *, is_done: bool) -> tuple[str, ...]:
+def _row(letter: StoredDeadLetter, *, is_done: bool) -> tuple[str, ...]:
     event = letter.event
     key = "-" if event.key is None else printable_bytes(event.key, MAX_KEY_CHARS)
     again = "sent" if is_done else f"{letter.num_replays}x before" if letter.num_replays else "-"
@@ -132,7 +131,7 @@ def show(
         _print_letter(letter)
 
 
-def _print_letter(letter: Letter) -> None:
+def _print_letter(letter: StoredDeadLetter) -> None:
     event = letter.event
     facts = {
         "code": printable(letter.code),
@@ -239,7 +238,7 @@ def _place(id: str) -> LetterId:
     return int(partition), int(offset)
 
 
-def _letter(settings: Settings, place: LetterId) -> Letter:
+def _letter(settings: Settings, place: LetterId) -> StoredDeadLetter:
     record = record_at(settings.kafka, settings.topics.dead_letters, *place)
     letter = None if record is None else read_letter(record)
     if letter is None:
@@ -250,7 +249,7 @@ def _letter(settings: Settings, place: LetterId) -> Letter:
     return letter
 
 
-def _facts(letter: Letter) -> dict[str, Any]:
+def _facts(letter: StoredDeadLetter) -> dict[str, Any]:
     event = letter.event
     return {
         "id": letter.id,

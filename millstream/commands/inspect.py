@@ -178,7 +178,8 @@ def _show(store: "CheckpointStore", name: str) -> "tuple[dict[str, Any], Manifes
 
 def _contents(manifest: "Manifest", saved: "State", settings: Settings, user: str | None) -> dict[str, Any]:
     """Return the tables, and what the model says of itself once it is loaded, with the settings it was made with."""
-    from stream.durability.point_in_time import load_into, settings_of, view_user
+    from stream.durability.point_in_time import load_into, settings_of
+    from stream.learning.user_view import view_user
     from stream.learning.worker_state import WorkerState
 
     made_with = settings_of(manifest.moment, settings)

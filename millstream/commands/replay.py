@@ -94,7 +94,7 @@ def _refuse_own_checkpoints(out: Path | None, settings: Settings) -> None:
 
 def _user(user: str, rebuilt: "Rebuilt", saved: "State", settings: Settings, opened: OpenPast) -> dict[str, Any]:
     """Return what the model knew of a user, the list, and whether it is what was published."""
-    from stream.durability.point_in_time import view_user
+    from stream.learning.user_view import view_user
 
     view = view_user(rebuilt.state, saved, user, settings.model.k)
     key, epoch = user.encode("utf-8"), rebuilt.entry.epoch

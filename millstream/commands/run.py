@@ -84,7 +84,7 @@ def run(
     with stop_on_signals(_say_stopping) as flag:
         flag.may_leave_at_once = True  # while it starts; from then on the running batch is committed first
         from online_models import keep_freed_memory
-        from stream.durability.recovery import Beginning, Kind
+        from stream.durability.start_point import Beginning, Kind
         from stream.worker import Worker  # torch is loaded only by the command that needs it
 
         keep_freed_memory()

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from millstream.diagnosis.findings import Finding, error, ok
 from stream.config.settings import Settings
-from stream.durability.journal import read_entry
 from stream.log.kafka import newest_record
 from stream.log.kafka.group_lag import PartitionStanding, standings
+from stream.wire.journal_record import read_entry
 from stream.wire.schema import JournalEntry
 
 __all__ = ["agreement", "newest_entry", "newest_entry_and_standings"]

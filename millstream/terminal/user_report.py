@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from millstream.terminal.read_only import as_time, rows_of
 
 if TYPE_CHECKING:
-    from stream.durability.point_in_time import UserView
+    from stream.learning.user_view import UserView
 
 __all__ = ["user_lines"]
 

@@ -1,12 +1,12 @@
 """The exact K best of a whole catalogue, the same on every run and every device."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from online_models.batch import NO_ROW
+from online_models.tables.select import largest
 
-__all__ = ["exact_topk", "largest"]
+__all__ = ["exact_topk"]
 
 _ROW_BITS = 32
 _BLOCK_CELLS = 1 << 22
@@ -77,12 +77,3 @@ def _keys(scores: Tensor) -> Tensor:
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as integers, IEEE floats now sort as numbers
     row_keys = torch.arange(scores.shape[1] - 1, -1, -1, dtype=torch.int64, device=scores.device)
     return ordered.to(torch.int64).bitwise_left_shift_(_ROW_BITS).bitwise_or_(row_keys)
-
-
-def largest(keys: Tensor, k: int) -> Tensor:
-    """Return the ``k`` largest of each row of ``keys`` ``[R, n]`` int64: ``[R, K]``, the largest first."""
-    if keys.device.type != "cpu":
-        return torch.topk(keys, k, dim=1).values
-    # numpy's selection is several times as fast as torch's: it uses the vector instructions of the processor.
-    best = np.partition(keys.numpy(), keys.shape[1] - k, axis=1)[:, -k:]
-    return torch.from_numpy(np.sort(best, axis=1)[:, ::-1].copy())

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from online_models.batch import NO_ROW
 from online_models.config import TransitionsConfig
-from online_models.retrieval.exact import largest
 from online_models.tables.decay import DecayingScale
 from online_models.tables.growing import add_at, allocated_rows, grow_table
+from online_models.tables.select import largest
 from online_models.tables.state_reader import Parts, Table, are_finite, copies
 from online_models.tables.state_tree import State
 from online_models.users.history import Context, SubStep

@@ -2,38 +2,16 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from stream.durability.divergence import Difference
 from stream.errors import RefusedToStart
 from stream.log.protocols import History
 from stream.wire.fingerprint import chained
-from stream.wire.formats import JOURNAL_FORMAT, refuse_newer
-from stream.wire.records import Record
 from stream.wire.schema import JournalEntry
 
-__all__ = ["UNKNOWN_CHAIN", "JournalBroken", "journalled", "read_entry"]
+__all__ = ["UNKNOWN_CHAIN", "JournalBroken", "journalled"]
 
 UNKNOWN_CHAIN = ""
 """The chain before an entry whose predecessor is no longer in the journal."""
-
-
-def read_entry(record: Record) -> JournalEntry:
-    """Return the entry that a record of the journal topic holds.
-
-    Raises:
-        RefusedToStart: it holds something else.
-        NewerFormat: it is of a newer format.
-    """
-    refuse_newer(record, JOURNAL_FORMAT, "record of the journal")
-    try:
-        return msgspec.json.decode(record.value or b"", type=JournalEntry)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RefusedToStart(
-            f"{record.topic}[{record.partition}]@{record.offset}: expected a record of the journal, got something else "
-            f"({error}): another program writes to this topic, or an older version of Millstream did. Set "
-            "topics.journal to a topic of its own"
-        ) from error
 
 
 class JournalBroken(RefusedToStart):

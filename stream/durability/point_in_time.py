@@ -7,35 +7,31 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-import numpy as np
-
-from online_models import NO_ROW, State
+from online_models import State
 from stream.config.settings import Settings
 from stream.durability.checkpoints import CheckpointDamaged, CheckpointForeign, CheckpointStore, Manifest
 from stream.durability.journal import UNKNOWN_CHAIN, journalled
-from stream.durability.recovery import load_saved, told_changes
+from stream.durability.lineage import leads_to
+from stream.durability.refusals import told_changes
 from stream.durability.relearn import relearn
+from stream.durability.start_point import load_saved
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
 from stream.learning.decisive import changed_settings, completed, config_hash, decisive_settings, is_of_software
 from stream.learning.worker_state import WorkerState, environment
 from stream.log.protocols import History
-from stream.publish import Publisher, ranked
+from stream.publish import Publisher
 from stream.wire.fingerprint import GENESIS
 from stream.wire.position import Moment
 from stream.wire.records import OutRecord
-from stream.wire.schema import EVENT_TYPES, JournalEntry, RankedItem
+from stream.wire.schema import JournalEntry
 
 __all__ = [
-    "HistoryEvent",
     "Past",
     "Rebuilt",
     "Start",
-    "UserView",
     "load_into",
     "moment_of",
     "settings_of",
-    "view_user",
 ]
 
 
@@ -142,7 +138,7 @@ class Past:
         return [
             Start(manifest.moment.epoch, name)
             for name, manifest in self._manifests()
-            if manifest.moment.epoch <= entry.epoch and _leads_to(manifest.moment, entry)
+            if manifest.moment.epoch <= entry.epoch and leads_to(manifest.moment, entry)
         ]
 
     def leads_to(self, start: Start, entry: JournalEntry) -> bool:
@@ -150,7 +146,7 @@ class Past:
         if start.checkpoint is None:
             return start.epoch == entry.origin == entry.settings_since
         assert self._store is not None
-        return _leads_to(self._store.manifest(start.checkpoint).moment, entry)
+        return leads_to(self._store.manifest(start.checkpoint).moment, entry)
 
     def load(self, start: Start) -> tuple[WorkerState, str]:
         """Return the state of a start, and the journal's chain at it.
@@ -258,16 +254,6 @@ class Past:
         return self._store.shown if self._store is not None else "checkpoints.url (which is empty)"
 
 
-def _leads_to(moment: Moment, entry: JournalEntry) -> bool:
-    """Return whether the model of `entry` came from this checkpoint."""
-    if set(moment.positions) != set(entry.positions) or moment.origin != entry.origin:
-        return False
-    if moment.epoch < entry.settings_since:
-        return False
-    is_of_same_settings = moment.config_hash == entry.config_hash and moment.settings_since == entry.settings_since
-    return is_of_same_settings or moment.epoch == entry.settings_since
-
-
 def load_into(state: WorkerState, moment: Moment, saved: State, settings: Settings, name: str) -> None:
     """Give an untrained state what a checkpoint holds; the windows of the quality only if their settings are the same.
 
@@ -318,64 +304,3 @@ def moment_of(rebuilt: Rebuilt, settings: Settings) -> Moment:
         environment=environment(rebuilt.state.learner),
         totals=dict(rebuilt.state.totals),
     )
-
-
-class HistoryEvent(msgspec.Struct, frozen=True):
-    """One remembered event of a user."""
-
-    item: str
-    type: str
-    time_ms: int
-
-
-class UserView(msgspec.Struct, frozen=True):
-    """What a state knows of one user, and the list it makes of that."""
-
-    user: str
-    partition: int
-    history: list[HistoryEvent]
-    """Newest first."""
-    items: list[RankedItem]
-    """Best first."""
-    channel_weights: dict[str, float]
-    """Mean trust in each channel: what its log-score counts for in the mixture."""
-
-
-def view_user(state: WorkerState, saved: State, user: str, k: int) -> UserView:
-    """Return what a state knows of a user.
-
-    Args:
-        state: read, not changed.
-        saved: what `state.state()` returned, or what it was loaded from.
-        user: the user's id.
-        k: most items in the list.
-
-    Raises:
-        RefusedToStart: the user has no row in this state.
-    """
-    parts: Any = saved
-    found = {p: state.encoder.users.get(p, user) for p in range(parts["encoder"]["users"]["num_partitions"])}
-    rows = {partition: row for partition, row in found.items() if row is not None}
-    if not rows:
-        raise RefusedToStart(
-            f"user {user!r}: not known at that moment: nothing of him was learned by then, or the longest unseen users "
-            "had left (model.user_capacity)"
-        )
-    newest_ms = state.learner.newest_times_ms(np.array(list(rows.values())))
-    partition = list(rows)[int(newest_ms.argmax())]  # one who was sent with other keys has rows in several
-    row = rows[partition]
-    tables = parts["learner"]["histories"]
-    history = []
-    if row < len(tables["item_rows"]):
-        columns = (tables[name][row].tolist() for name in ("item_rows", "event_types", "times_ms"))
-        history = [
-            HistoryEvent(state.encoder.items.id_of(item), EVENT_TYPES[kind], time_ms)
-            for item, kind, time_ms in zip(*columns, strict=True)
-            if item != NO_ROW
-        ]
-    return UserView(user, partition, history, _list_of(state, row, k), state.learner.fusion_weights())
-
-
-def _list_of(state: WorkerState, row: int, k: int) -> list[RankedItem]:
-    top, items = state.learner.rank(np.array([row]), k), state.encoder.items
-    return ranked(items, top.item_rows[0].tolist(), top.scores[0].tolist(), top.reasons[0].tolist())

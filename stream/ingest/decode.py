@@ -6,51 +6,22 @@ Nothing here raises for a bad record: what cannot be read is described and goes 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import msgspec
 
 from stream.config.settings import EventSettings
 from stream.wire.cloud_events import BadCloudEvent, CloudEvent, cloud_event_of, time_ms_of
+from stream.wire.dead_letters import DeadCode, DeadLetter
 from stream.wire.decisions import Decisions
 from stream.wire.fingerprint import add_hashes, record_hash
 from stream.wire.records import NO_TIMESTAMP, Record
 from stream.wire.schema import MAX_TIME_MS, Event
 
-__all__ = ["DECODE_VERSION", "DeadCode", "DeadLetter", "Decoded", "Decoder"]
+__all__ = ["DECODE_VERSION", "Decoded", "Decoder"]
 
 DECODE_VERSION = 1
 """Goes up when the same record would become another event or another dead letter, or when other events would count as
 repetitions. It stands in every journal record: no batch is learned again by other rules than it was committed by."""
-
-
-class DeadCode(StrEnum):
-    """Why a record went to the dead-letter topic."""
-
-    NULL_VALUE = "null_value"
-    TOO_LARGE = "too_large"
-    NOT_JSON = "not_json"
-    MISSING_FIELD = "missing_field"
-    WRONG_TYPE = "wrong_type"
-    UNKNOWN_TYPE = "unknown_type"
-    BAD_ID = "bad_id"
-    BAD_NUMBER = "bad_number"
-    BAD_TIME = "bad_time"
-    FUTURE_TIME = "future_time"
-    NOT_FINITE = "not_finite"
-    BAD_CLOUD_EVENT = "bad_cloud_event"
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A record that could not be read.
-
-    `message` says where and what was expected; it never repeats the value, which may be personal data.
-    """
-
-    record: Record
-    code: DeadCode
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

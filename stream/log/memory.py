@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from stream.durability.journal import read_entry
 from stream.errors import FencedError, RecordsGone, RefusedToStart, TransactionInDoubt
 from stream.failpoints import Watch, unwatched
+from stream.wire.journal_record import read_entry
 from stream.wire.records import Headers, OutRecord, Record
 from stream.wire.schema import JournalEntry
 
-__all__ = ["MemoryHistory", "MemoryLog", "MemoryTransport"]
+__all__ = ["MemoryHistory", "MemoryLog", "MemoryPublished", "MemoryTransport"]
 
 
 class MemoryLog:
@@ -196,3 +196,27 @@ class MemoryHistory:
     def _read(self, offset: int) -> JournalEntry:
         record = self._log.published(self._log.journal_topic)[offset]
         return read_entry(Record(record.topic, 0, offset, record.key, record.value, record.headers, 0))
+
+
+class MemoryPublished:
+    """What was published to a `MemoryLog`. Satisfies `stream.log.protocols.Published`.
+
+    Args:
+        log: the log.
+        topic: of the lists.
+    """
+
+    def __init__(self, log: MemoryLog, topic: str = "recommendations") -> None:
+        self._log, self._topic = log, topic
+
+    def lists(self) -> Iterator[Record]:
+        """Yield the records of the topic."""
+        for offset, record in enumerate(self._log.published(self._topic)):
+            yield Record(record.topic, 0, offset, record.key, record.value, record.headers, record.timestamp_ms or 0)
+
+    def committed(self) -> dict[int, int]:
+        """Return the offsets."""
+        return dict(self._log.committed)
+
+    def close(self) -> None:
+        """Nothing to do."""

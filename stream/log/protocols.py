@@ -9,7 +9,7 @@ from typing import Protocol
 from stream.wire.records import OutRecord, Record
 from stream.wire.schema import JournalEntry
 
-__all__ = ["History", "Transport"]
+__all__ = ["History", "Published", "Transport"]
 
 
 class Transport(Protocol):
@@ -97,6 +97,22 @@ class History(Protocol):
         Raises:
             RecordsGone: some are no longer in the log.
         """
+        ...
+
+    def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class Published(Protocol):
+    """Reads what was published and committed; changes nothing, and can be used beside a running worker."""
+
+    def lists(self) -> Iterator[Record]:
+        """Yield the committed records of the recommendations topic that are still there, per partition in order."""
+        ...
+
+    def committed(self) -> dict[int, int]:
+        """Return the next offset of every partition of the events topic that the group has committed one for."""
         ...
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from prometheus_client import (
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream.ingest.decode import DeadCode
+from stream.wire.dead_letters import DeadCode
 from stream.wire.schema import EVENT_TYPES
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from online_models import NO_ROW, OnlineLearner, StepReport, hit_rate, ndcg, reciprocal_rank
-from stream.durability.recovery import Recovered
+from stream.durability.start_point import Recovered
 from stream.learning.worker_state import WorkerState
 from stream.logs import log_event
 from stream.pipeline import BatchReport

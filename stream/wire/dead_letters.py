@@ -7,12 +7,22 @@ who reads the topic knows which letters are done, and nothing else has to be kep
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from stream.wire.formats import DEAD_LETTER_FORMAT, refuse_newer
 from stream.wire.records import NO_TIMESTAMP, Headers, OutRecord, Record
 from stream.wire.schema import ERROR_PREFIX, REPLAY_PREFIX
 
-__all__ = ["Letter", "LetterId", "read_letter", "read_receipt", "receipt", "replayed"]
+__all__ = [
+    "DeadCode",
+    "DeadLetter",
+    "LetterId",
+    "StoredDeadLetter",
+    "read_letter",
+    "read_receipt",
+    "receipt",
+    "replayed",
+]
 
 LetterId = tuple[int, int]
 """Partition and offset in the dead-letter topic."""
@@ -23,8 +33,37 @@ _OF = f"{REPLAY_PREFIX}of"
 _TIMES = f"{REPLAY_PREFIX}times"
 
 
+class DeadCode(StrEnum):
+    """Why a record went to the dead-letter topic."""
+
+    NULL_VALUE = "null_value"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    UNKNOWN_TYPE = "unknown_type"
+    BAD_ID = "bad_id"
+    BAD_NUMBER = "bad_number"
+    BAD_TIME = "bad_time"
+    FUTURE_TIME = "future_time"
+    NOT_FINITE = "not_finite"
+    BAD_CLOUD_EVENT = "bad_cloud_event"
+
+
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
+    """A record that could not be read.
+
+    `message` says where and what was expected; it never repeats the value, which may be personal data.
+    """
+
+    record: Record
+    code: DeadCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDeadLetter:
     """One dead letter: the record that could not be read, and why."""
 
     place: LetterId
@@ -46,7 +85,7 @@ class Letter:
         """What people call it: partition@offset."""
         return f"{self.place[0]}@{self.place[1]}"
 
-    def of(self, whole: Record) -> "Letter | None":
+    def of(self, whole: Record) -> "StoredDeadLetter | None":
         """Return the letter with the whole record for its part, or None when the part is not one of that record."""
         part = self.event.value or b""
         if not (whole.value or b"").startswith(part) or len(whole.value or b"") != self.truncated_from_bytes:
@@ -54,7 +93,7 @@ class Letter:
         return replace(self, event=whole, truncated_from_bytes=None)
 
 
-def read_letter(record: Record) -> Letter | None:
+def read_letter(record: Record) -> StoredDeadLetter | None:
     """Return the letter that a record of the dead-letter topic holds, or None when it is none.
 
     What came with the event is not trusted: a producer may have set headers that look like ours, so only those from the
@@ -82,7 +121,7 @@ def read_letter(record: Record) -> Letter | None:
         truncated = int(facts["truncated_from_bytes"]) if "truncated_from_bytes" in facts else None
     except (KeyError, ValueError):
         return None
-    return Letter(
+    return StoredDeadLetter(
         place=(record.partition, record.offset),
         time_ms=record.timestamp_ms,
         code=facts["code"],
@@ -104,7 +143,7 @@ def read_receipt(record: Record) -> LetterId | None:
     return (int(partition), int(offset)) if partition.isdecimal() and offset.isdecimal() else None
 
 
-def replayed(letter: Letter, topic: str, num_partitions: int) -> OutRecord:
+def replayed(letter: StoredDeadLetter, topic: str, num_partitions: int) -> OutRecord:
     """Return the event as it was, to be sent to the partition that it was in.
 
     Two headers are new: which letter it comes from, and how often the event has been sent again by now.
@@ -127,7 +166,7 @@ def replayed(letter: Letter, topic: str, num_partitions: int) -> OutRecord:
     )
 
 
-def receipt(letter: Letter, topic: str) -> OutRecord:
+def receipt(letter: StoredDeadLetter, topic: str) -> OutRecord:
     """Return the record that says in the dead-letter topic that this letter was sent again."""
     marks = {_OF: f"{topic}[{letter.place[0]}]@{letter.place[1]}", _TIMES: str(letter.num_replays + 1)}
     key = f"replayed:{letter.id}".encode("ascii")  # not the event's: the topic may be compacted, and this has no value

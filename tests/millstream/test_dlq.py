@@ -16,10 +16,10 @@ from millstream.dead_letter_redrive import Choice, Letters, Survey, send_again
 from millstream.main import app
 from stream.config.settings import Settings
 from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
-from stream.ingest.decode import DeadCode, DeadLetter
 from stream.log.kafka import ensure_topics
 from stream.log.kafka.redrive import ReplayTransactions
 from stream.publish import Publisher
+from stream.wire.dead_letters import DeadCode, DeadLetter
 from stream.wire.records import Record
 from tests.contracts.test_transports import kafka_settings
 from tests.support.events import event_bytes

@@ -34,7 +34,7 @@ def levels(findings: list[Finding]) -> set[Level]:
 
 
 def entry(app: str = "millstream-0", **positions: int) -> JournalEntry:
-    return journal_entry(app=app, positions={name.removeprefix("p"): offset for name, offset in positions.items()})
+    return journal_entry(app=app, positions={int(name.removeprefix("p")): offset for name, offset in positions.items()})
 
 
 def at(committed: int | None, begin: int = 0, end: int = 100) -> PartitionStanding:

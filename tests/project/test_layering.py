@@ -1,4 +1,4 @@
-"""Imports point one way, and each outside dependency has one home.
+"""Imports point down: between packages, between the rooms of a package, and to the one home of an outside dependency.
 
 Every `import` of every module is read from its source, in functions and under TYPE_CHECKING too, so that nothing hides
 behind a switch. The rules are tried on made-up trees that break each of them.
@@ -14,10 +14,68 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("stream", "online_models", "producers", "millstream")
-WIRE = ("stream.wire.schema", "stream.wire.records", "stream.errors", "stream.config.settings", "stream.log.kafka")
+
+FLOORS = {
+    "stream": (
+        ("errors", "failpoints"),
+        ("wire",),
+        ("config",),
+        ("logs",),
+        ("catalogue",),
+        ("log", "ingest"),
+        ("publish", "cluster", "feedback"),
+        ("learning",),
+        ("privacy",),
+        ("durability",),
+        ("pipeline",),
+        ("telemetry",),
+        ("http", "checkpoint_schedule"),
+        ("worker",),
+    ),
+    "online_models": (
+        ("errors",),
+        ("tables", "runtime"),
+        ("batch", "config", "optim", "ids"),
+        ("users", "evaluation", "features", "private"),
+        ("scorers", "slate"),
+        ("retrieval",),
+        ("ranking",),
+        ("learner",),
+        ("distributed", "compressed"),
+    ),
+    "millstream": (
+        ("terminal", "dashboard", "settings_reference", "dead_letter_redrive"),
+        ("diagnosis",),
+        ("local",),
+        ("commands",),
+        ("main",),
+        ("__main__",),
+    ),
+    "producers": (
+        ("event_encoding", "pacing", "shutdown", "item_titles", "list_subscription", "data"),
+        ("event_sender", "files", "simulator"),
+    ),
+}
+"""Package to its floors, the lowest first. A room is a folder or a file of the package's root. It may import itself and
+what is on lower floors; rooms of one floor do not know each other. A room that is not here is a violation."""
+
+APART = (("stream.http.page", "stream.http.api"),)
+"""Rooms inside one room that do not know each other: the page is the worker's, the API a process of its own."""
+
+SCORERS, EVERY_SCORER_MAY_IMPORT = "online_models.scorers", ("protocol",)
+REGISTRY = "registry"
+"""The one file that knows all scorers. A scorer is a file beside it, or a folder."""
+
+INHERITANCE = {
+    ("session_cooccurrence", "cooccurrence"): "co-occurrence within a session, whose events it gathers first",
+    ("cooccurrence", "transitions"): "the bounded table of neighbours of an item is written once, in transitions",
+}
+"""Scorer to the one that it is made from, and why; to go once the three share one table of neighbours."""
+
+WIRE = ("stream.errors", "stream.wire", "stream.config", "stream.log.kafka")
 
 LIGHT = (*WIRE, "stream.http.api")
-"""Modules that load neither torch nor the model: those above, and the HTTP server, which is a process of its own."""
+"""What loads neither torch nor the model: those above, and the HTTP server, which is a process of its own."""
 
 MAY_IMPORT_OF_OURS = {
     "online_models": ("online_models",),
@@ -46,10 +104,19 @@ def test_every_import_of_the_tree_keeps_the_rules() -> None:
     assert violations(imports) == []
 
 
-def test_producers_the_kafka_package_and_the_server_leave_torch_and_the_model_unloaded() -> None:
+def test_every_exception_is_still_needed() -> None:
+    imports = imports_of_tree(ROOT)
+
+    unused = [
+        (scorer, base) for scorer, base in INHERITANCE if f"{SCORERS}.{base}" not in imports[f"{SCORERS}.{scorer}"]
+    ]
+    assert unused == []
+
+
+def test_the_light_modules_and_the_producers_leave_torch_and_the_model_unloaded() -> None:
+    light = [name for name in imports_of_tree(ROOT) if within(name, (*LIGHT, "producers"))]
     program = (
-        "import sys, producers, stream.log.kafka, stream.http.api\n"
-        "import stream.wire.schema, stream.wire.records, stream.errors, stream.config.settings\n"
+        f"import sys, {', '.join(light)}\n"
         "print([name for name in ('torch', 'online_models', 'river', 'millstream') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -60,47 +127,152 @@ def test_producers_the_kafka_package_and_the_server_leave_torch_and_the_model_un
 
 BROKEN_TREES = {
     "the model imports the stream": (
-        {"online_models/a.py": "from stream.wire import schema"},
-        "online_models.a imports stream.wire",
+        {"online_models/learner.py": "from stream import errors"},
+        "online_models.learner imports stream.errors",
     ),
     "the model imports an outside package that is not torch or numpy": (
-        {"online_models/a.py": "import river.drift"},
-        "online_models.a imports river.drift",
+        {"online_models/learner.py": "import river.drift"},
+        "online_models.learner imports river.drift",
     ),
     "the stream imports the producers, for types only": (
         {
-            "stream/a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import producers",
+            "stream/logs.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import producers",
             "producers/__init__.py": "",
         },
-        "stream.a imports producers",
+        "stream.logs imports producers",
     ),
     "the stream imports the command, inside a function": (
-        {"stream/a.py": "def late():\n    from millstream import main", "millstream/main.py": ""},
-        "stream.a imports millstream.main",
+        {"stream/logs.py": "def late():\n    from millstream import main", "millstream/main.py": ""},
+        "stream.logs imports millstream.main",
     ),
     "the producers import more of the stream than the wire": (
-        {"producers/a.py": "from stream.pipeline import Pipeline", "stream/pipeline.py": ""},
-        "producers.a imports stream.pipeline",
+        {"producers/pacing.py": "from stream.pipeline import Pipeline", "stream/pipeline.py": ""},
+        "producers.pacing imports stream.pipeline",
+    ),
+    "the producers import more of the log than Kafka": (
+        {"producers/pacing.py": "from stream.log.memory import MemoryLog", "stream/log/memory.py": ""},
+        "producers.pacing imports stream.log.memory",
     ),
     "the producers import the model": (
-        {"producers/a.py": "import online_models.retrieval.exact", "online_models/retrieval/exact.py": ""},
-        "producers.a imports online_models.retrieval.exact",
+        {"producers/pacing.py": "import online_models.batch", "online_models/batch.py": ""},
+        "producers.pacing imports online_models.batch",
+    ),
+    "a room imports one of a higher floor": (
+        {"stream/wire/records.py": "from stream.learning.worker_state import State", "stream/learning/__init__.py": ""},
+        "stream.wire.records imports stream.learning.worker_state: wire is below learning",
+    ),
+    "a room imports one of a higher floor, inside a function": (
+        {
+            "online_models/tables/decay.py": "def late():\n    from online_models.ranking import fusion",
+            "online_models/ranking/fusion.py": "",
+        },
+        "online_models.tables.decay imports online_models.ranking.fusion: tables is below ranking",
+    ),
+    "a file of the root imports a room of a higher floor": (
+        {"stream/publish.py": "import stream.durability.journal", "stream/durability/journal.py": ""},
+        "stream.publish imports stream.durability.journal: publish is below durability",
+    ),
+    "a room imports a file of the root on a higher floor": (
+        {"stream/ingest/decode.py": "from .. import publish", "stream/publish.py": ""},
+        "stream.ingest.decode imports stream.publish: ingest is below publish",
+    ),
+    "two rooms of one floor know each other": (
+        {"stream/log/memory.py": "from stream.ingest.decode import decode", "stream/ingest/decode.py": ""},
+        "stream.log.memory imports stream.ingest.decode: log and ingest are on one floor",
+    ),
+    "two files of one floor know each other": (
+        {"producers/pacing.py": "from producers.shutdown import Stop", "producers/shutdown.py": ""},
+        "producers.pacing imports producers.shutdown: pacing and shutdown are on one floor",
+    ),
+    "a room imports its package, which imports the room": (
+        {
+            "online_models/__init__.py": "from online_models.batch import A",
+            "online_models/learner.py": "import online_models",
+        },
+        "online_models.learner imports online_models: a room takes names from rooms",
+    ),
+    "a room takes a name from its package, which imports the room": (
+        {"online_models/__init__.py": "", "online_models/learner.py": "from online_models import NO_ROW"},
+        "online_models.learner imports online_models.NO_ROW: online_models.NO_ROW is no room",
+    ),
+    "a folder was added without a floor": (
+        {"stream/helpers/text.py": "import re"},
+        "stream.helpers.text: stream.helpers is no room of FLOORS",
+    ),
+    "a file was added without a floor": (
+        {"millstream/extra.py": ""},
+        "millstream.extra: millstream.extra is no room of FLOORS",
+    ),
+    "the page imports the API": (
+        {"stream/http/page/page.py": "from stream.http.api.tokens import Tokens", "stream/http/api/tokens.py": ""},
+        "stream.http.page.page imports stream.http.api.tokens",
+    ),
+    "the API imports the page": (
+        {"stream/http/api/app.py": "from stream.http import page", "stream/http/page/__init__.py": ""},
+        "stream.http.api.app imports stream.http.page",
+    ),
+    "a scorer imports another": (
+        {
+            "online_models/scorers/recency.py": "from online_models.scorers.popularity import Popularity",
+            "online_models/scorers/popularity.py": "",
+        },
+        "online_models.scorers.recency imports online_models.scorers.popularity: no scorer imports another",
+    ),
+    "a file of a scorer with a folder imports another scorer": (
+        {
+            "online_models/scorers/sequence/encoder.py": "from online_models.scorers import popularity",
+            "online_models/scorers/popularity.py": "",
+        },
+        "online_models.scorers.sequence.encoder imports online_models.scorers.popularity: no scorer imports another",
+    ),
+    "a scorer imports a file of a scorer with a folder": (
+        {
+            "online_models/scorers/recency.py": "from online_models.scorers.sequence.gru import run_gru",
+            "online_models/scorers/sequence/gru.py": "",
+        },
+        "online_models.scorers.recency imports online_models.scorers.sequence.gru: no scorer imports another",
+    ),
+    "a scorer imports the registry": (
+        {
+            "online_models/scorers/recency.py": "from online_models.scorers.registry import SCORERS",
+            "online_models/scorers/registry.py": "",
+        },
+        "online_models.scorers.recency imports online_models.scorers.registry: no scorer imports another",
+    ),
+    "an inheritance that has a reason, the other way round": (
+        {
+            "online_models/scorers/transitions.py": "from online_models.scorers.cooccurrence import Cooccurrence",
+            "online_models/scorers/cooccurrence.py": "",
+        },
+        "online_models.scorers.transitions imports online_models.scorers.cooccurrence: no scorer imports another",
+    ),
+    "the stream reaches into a room of the model": (
+        {"stream/pipeline.py": "from online_models.tables.decay import Scale", "online_models/tables/decay.py": ""},
+        "stream.pipeline imports online_models.tables.decay: only names of online_models itself",
+    ),
+    "the command reaches into a file of the model, inside a function": (
+        {"millstream/main.py": "def late():\n    from online_models import errors", "online_models/errors.py": ""},
+        "millstream.main imports online_models.errors: only names of online_models itself",
     ),
     "a wire module reaches the model through another module": (
-        {"stream/wire/records.py": "from stream import batch", "stream/batch.py": "import online_models"},
-        "light module stream.wire.records reaches online_models by stream.batch",
+        {"stream/wire/records.py": "from . import batch", "stream/wire/batch.py": "import online_models"},
+        "light module stream.wire.records reaches online_models by stream.wire.batch",
     ),
     "the HTTP server reaches the model through another module": (
-        {"stream/http/api/app.py": "from stream import worker", "stream/worker.py": "import online_models"},
-        "light module stream.http.api.app reaches online_models by stream.worker",
+        {"stream/http/api/app.py": "from stream.http import feed", "stream/http/feed.py": "import online_models"},
+        "light module stream.http.api.app reaches online_models by stream.http.feed",
     ),
     "a wire module reaches torch through its package": (
         {"stream/__init__.py": "import torch", "stream/errors.py": ""},
         "light module stream.errors reaches torch by stream",
     ),
+    "the Kafka client reaches the model through the room that it is in": (
+        {"stream/log/__init__.py": "import online_models", "stream/log/kafka/client.py": ""},
+        "light module stream.log.kafka.client reaches online_models by stream.log",
+    ),
     "the Kafka client is imported outside its home": (
-        {"stream/worker.py": "from kafka.errors import KafkaError"},
-        "stream.worker imports kafka.errors",
+        {"stream/log/memory.py": "from kafka.errors import KafkaError"},
+        "stream.log.memory imports kafka.errors",
     ),
     "the metrics client is imported outside its home": (
         {"stream/pipeline.py": "import prometheus_client as p"},
@@ -131,14 +303,26 @@ def test_what_the_rules_allow_is_not_a_violation(tmp_path: Path) -> None:
         tmp_path,
         {
             "online_models/__init__.py": "from online_models.retrieval.exact import best",
-            "online_models/retrieval/exact.py": "import math, numpy as np\nfrom torch import nn",
-            "stream/log/kafka/client.py": "import kafka\nfrom stream.config.settings import KafkaSettings",
-            "stream/config/settings.py": "import pydantic",
-            "stream/learner.py": "from online_models.retrieval import exact",
-            "stream/telemetry/metrics.py": "import prometheus_client",
-            "producers/event_sender.py": "from stream.log.kafka.client import connect\nfrom stream.wire import schema",
+            "online_models/tables/select.py": "import math, numpy as np\nfrom torch import nn",
+            "online_models/retrieval/exact.py": "from online_models.tables import select",
+            "online_models/scorers/__init__.py": "",
+            "online_models/scorers/protocol.py": "",
+            "online_models/scorers/transitions.py": "from online_models.scorers.protocol import Scorer",
+            "online_models/scorers/cooccurrence.py": "from online_models.scorers.transitions import Transitions",
+            "online_models/scorers/sequence/gru.py": "",
+            "online_models/scorers/sequence/scorer.py": "from online_models.scorers.sequence.gru import run_gru",
+            "online_models/scorers/registry.py": "from online_models.scorers import cooccurrence, sequence",
+            "stream/errors.py": "",
             "stream/wire/schema.py": "import msgspec",
-            "millstream/main.py": "import stream.learner, producers.event_sender",
+            "stream/config/settings.py": "import pydantic\nfrom stream.wire import schema",
+            "stream/log/kafka/client.py": "import kafka\nfrom stream.config.settings import KafkaSettings",
+            "stream/log/memory.py": "from stream.log.kafka import client",
+            "stream/pipeline.py": "from online_models import best\nimport online_models",
+            "stream/telemetry/metrics.py": "import prometheus_client\nfrom stream import pipeline",
+            "stream/http/page/page.py": "from stream.telemetry.metrics import Metrics",
+            "producers/event_sender.py": "from stream.log.kafka.client import connect\nfrom stream.wire import schema",
+            "millstream/main.py": "import stream.pipeline, producers.event_sender",
+            "millstream/__main__.py": "from millstream.main import main",
         },
     )
 
@@ -185,21 +369,76 @@ def absolute(node: ast.ImportFrom, package: str) -> str:
 
 def violations(imports: dict[str, set[str]]) -> list[str]:
     """Return one line for each import that breaks a rule, in order."""
-    direct = [line for module in sorted(imports) for name in sorted(imports[module]) for line in judge(module, name)]
-    return [*direct, *light_violations(imports)]
+    direct = [
+        f"{module} imports {name}: {why}"
+        for module in sorted(imports)
+        for name in sorted(imports[module])
+        for why in (*judge(module, name), *judge_rooms(module, name), *judge_reach(module, name, set(imports)))
+    ]
+    return [*unplaced(imports), *direct, *light_violations(imports)]
 
 
-def judge(module: str, name: str) -> list[str]:
+def judge(module: str, name: str) -> Iterable[str]:
+    """Yield what is wrong between packages: ours, and those of others."""
     package, target = module.partition(".")[0], name.partition(".")[0]
-    line = f"{module} imports {name}"
-    if target in PACKAGES and not within(name, MAY_IMPORT_OF_OURS[package]):
-        return [f"{line}: {package} may import only {', '.join(MAY_IMPORT_OF_OURS[package])} of ours"]
-    if target in HOMES and not within(module, HOMES[target]):
-        return [f"{line}: only {', '.join(HOMES[target])} may"]
     is_outside = target not in PACKAGES and target not in sys.stdlib_module_names
-    if package == "online_models" and is_outside and target not in MODEL_MAY_IMPORT:
-        return [f"{line}: online_models may import only {', '.join(MODEL_MAY_IMPORT)} and the standard library"]
-    return []
+    if target in PACKAGES and not within(name, MAY_IMPORT_OF_OURS[package]):
+        yield f"{package} may import only {', '.join(MAY_IMPORT_OF_OURS[package])} of ours"
+    elif target in HOMES and not within(module, HOMES[target]):
+        yield f"only {', '.join(HOMES[target])} may"
+    elif package == "online_models" and is_outside and target not in MODEL_MAY_IMPORT:
+        yield f"online_models may import only {', '.join(MODEL_MAY_IMPORT)} and the standard library"
+
+
+def judge_reach(module: str, name: str, modules: set[str]) -> Iterable[str]:
+    """Yield what is wrong where a package takes from the model what the model does not export."""
+    is_inside = name.startswith("online_models.") and (name in modules or name.count(".") > 1)
+    if is_inside and not within(module, ("online_models",)):
+        yield "only names of online_models itself, not of its rooms"
+
+
+def judge_rooms(module: str, name: str) -> Iterable[str]:
+    """Yield what is wrong inside one package: between its rooms, and inside those that have a rule of their own."""
+    (package, room), (other_package, target) = room_of(module), room_of(name)
+    if other_package != package or not room:  # nothing of ours, or the package's own `__init__`
+        return
+    floors = {room: height for height, rooms in enumerate(FLOORS[package]) for room in rooms}
+    if not target:
+        yield "a room takes names from rooms, not from the package that puts them together"
+    elif target not in floors:
+        yield f"{package}.{target} is no room of FLOORS"
+    elif room in floors and room != target and floors[room] <= floors[target]:
+        same = floors[room] == floors[target]
+        yield f"{room} and {target} are on one floor" if same else f"{room} is below {target}"
+    for one, other in APART:
+        if (within(module, (one,)) and within(name, (other,))) or (within(module, (other,)) and within(name, (one,))):
+            yield f"{one} and {other} do not know each other"
+    if within(module, (SCORERS,)) and within(name, (SCORERS,)):
+        yield from judge_scorers(module, name)
+
+
+def judge_scorers(module: str, name: str) -> Iterable[str]:
+    depth = len(SCORERS.split("."))
+    scorer, other = ("".join(full.split(".")[depth : depth + 1]) for full in (module, name))
+    is_free = scorer in ("", REGISTRY, other) or other in ("", *EVERY_SCORER_MAY_IMPORT)
+    if not is_free and (scorer, other) not in INHERITANCE:
+        yield f"no scorer imports another, {REGISTRY} alone knows them all"
+
+
+def unplaced(imports: dict[str, set[str]]) -> list[str]:
+    """Return one line for each module whose room has no floor: nobody adds a room without placing it."""
+    found = []
+    for module in sorted(imports):
+        package, room = room_of(module)
+        if room and not any(room in floor for floor in FLOORS[package]):
+            found.append(f"{module}: {package}.{room} is no room of FLOORS")
+    return found
+
+
+def room_of(name: str) -> tuple[str, str]:
+    """Return the package and the room of a dotted name; the room of the package itself is empty."""
+    package, _, rest = name.partition(".")
+    return package, rest.partition(".")[0]
 
 
 def light_violations(imports: dict[str, set[str]]) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from online_models import digest
 from stream.checkpoint_schedule import Checkpointing
 from stream.durability.checkpoints import CheckpointStore
-from stream.durability.recovery import Beginning
+from stream.durability.start_point import Beginning
 from stream.errors import FencedError, RefusedToStart
 from stream.telemetry.metrics import Metrics
 from tests.support.events import NOW_MS

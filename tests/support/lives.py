@@ -3,12 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from online_models import OnlineLearner, State
+import pytest
+
+from online_models import OnlineLearner, State, digest
 from stream.checkpoint_schedule import Checkpointing
 from stream.config.settings import Settings
 from stream.durability.checkpoints import CheckpointStore, name_of
-from stream.durability.recovery import Beginning, Recovered, Recovery
+from stream.durability.recovery import Recovery
+from stream.durability.start_point import Beginning, Recovered
+from stream.errors import RefusedToStart
 from stream.failpoints import Watch, unwatched
 from stream.learning.worker_state import WorkerState
 from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
@@ -17,7 +22,7 @@ from stream.telemetry.metrics import Metrics
 from stream.wire.schema import JournalEntry
 from tests.support.events import NOW_MS, ManualClock, event_bytes, small_settings
 
-__all__ = ["Life", "Lives", "Ticking", "damage", "fast_settings"]
+__all__ = ["Life", "Lives", "Ticking", "batches", "damage", "fast_settings", "refusal", "same", "untrained"]
 
 
 def fast_settings(**sections: dict[str, object]) -> Settings:
@@ -167,3 +172,28 @@ def damage(folder: Path, name: str) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def batches(lives: Lives, num_batches: int, settings: Settings | None = None) -> State:
+    """Have the running worker, or a first one, commit so many batches of 4; return the state after them."""
+    life = lives.lives[-1] if lives.lives else lives.start(settings)
+    lives.produce(4 * num_batches)
+    assert len(life.run(num_batches)) == num_batches
+    return life.state()
+
+
+def refusal(lives: Lives, settings: Settings | None = None, how: Beginning | None = None, **options: Any) -> str:
+    published = {topic: list(records) for topic, records in lives.log.topics.items()}
+    with pytest.raises(RefusedToStart) as refused:
+        lives.start(settings, how, **options)
+    assert lives.log.topics == published
+    assert refused.value.exit_code == 4
+    return str(refused.value)
+
+
+def untrained(lives: Lives) -> str:
+    return digest(WorkerState(lives.settings, range(lives.num_partitions)).state())
+
+
+def same(one: State, other: State) -> bool:
+    return digest(one) == digest(other)

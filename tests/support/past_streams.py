@@ -11,12 +11,11 @@ import msgspec
 from stream.config.settings import Settings
 from stream.durability.checkpoints import CheckpointStore
 from stream.durability.point_in_time import Past
-from stream.durability.recovery import Beginning
+from stream.durability.start_point import Beginning
 from stream.durability.verification import Report, Verification
 from stream.errors import TransactionInDoubt
 from stream.learning.worker_state import WorkerState
-from stream.log.memory import MemoryHistory, MemoryLog, MemoryTransport
-from stream.log.published import MemoryPublished
+from stream.log.memory import MemoryHistory, MemoryLog, MemoryPublished, MemoryTransport
 from stream.pipeline import Clocks, Pipeline
 from stream.wire.fingerprint import GENESIS, chained
 from stream.wire.records import OutRecord

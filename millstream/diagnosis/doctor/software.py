@@ -50,10 +50,7 @@ def _packages(requirements: list[str]) -> list[Finding]:
 
 
 def _device(settings: Settings) -> Finding:
-    from online_models import (
-        ConfigError,
-        resolve_device,  # torch is loaded only when all of it is there
-    )
+    from online_models import ConfigError, resolve_device  # torch is loaded only when all of it is there
 
     wanted = settings.model.device
     try:

@@ -8,7 +8,7 @@ import msgspec
 
 from stream.durability.divergence import Difference
 from stream.durability.verification.report import Parted
-from stream.log.published import Published
+from stream.log.protocols import Published
 from stream.wire.records import OutRecord, Record
 from stream.wire.schema import Recommendation
 

@@ -22,8 +22,7 @@ from stream.durability.verification.report import Parted, Report
 from stream.errors import RecordsGone, RefusedToStart
 from stream.learning.decisive import config_hash
 from stream.learning.worker_state import WorkerState
-from stream.log.protocols import History
-from stream.log.published import Published
+from stream.log.protocols import History, Published
 from stream.publish import Publisher
 from stream.wire.fingerprint import GENESIS, add_hashes, hex_digits
 from stream.wire.records import Record

@@ -7,7 +7,8 @@ import msgspec
 
 from stream.config.settings import EventSettings
 from stream.http.api.problem_details import Problem
-from stream.ingest.decode import DeadLetter, Decoder
+from stream.ingest.decode import Decoder
+from stream.wire.dead_letters import DeadLetter
 from stream.wire.decisions import Decisions
 from stream.wire.records import Record
 

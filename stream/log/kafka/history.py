@@ -8,10 +8,10 @@ from typing import Any
 from kafka import TopicPartition, errors
 
 from stream.config.settings import Settings
-from stream.durability.journal import read_entry
 from stream.errors import BrokerUnreachable, RecordsGone
 from stream.log.kafka.client import connecting
 from stream.log.kafka.topic_reader import TopicReader, newest_record, open_consumer, poll_in_order, topic_partitions
+from stream.wire.journal_record import read_entry
 from stream.wire.records import Record
 from stream.wire.schema import JournalEntry, OffsetRange
 

@@ -15,7 +15,7 @@ POLL_SECONDS = 1.0
 
 
 class KafkaPublished:
-    """What a worker published. Satisfies `stream.log.published.Published`; joins no group and commits nothing.
+    """What a worker published. Satisfies `stream.log.protocols.Published`; joins no group and commits nothing.
 
     Args:
         settings: connection, topic names and the group.

@@ -11,7 +11,6 @@ from typing import Any
 from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 
 from stream.config.settings import Settings
-from stream.durability.journal import read_entry
 from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
 from stream.failpoints import Watch, unwatched
 from stream.log.kafka.client import client_options, compression, connecting, explain
@@ -19,6 +18,7 @@ from stream.log.kafka.deadline import DeadlineThread
 from stream.log.kafka.start_offsets import start_offsets
 from stream.log.kafka.topic_admin import max_message_bytes, missing_topics
 from stream.log.kafka.topic_reader import newest_record, open_consumer, poll_in_order, topic_partitions
+from stream.wire.journal_record import read_entry
 from stream.wire.records import OutRecord, Record
 from stream.wire.schema import JournalEntry
 

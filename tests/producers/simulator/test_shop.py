@@ -13,7 +13,8 @@ from producers.simulator.shop import Shop, ShopConfig
 from producers.simulator.simulate import SimulationConfig, simulated_records
 from stream.config.settings import EventSettings
 from stream.errors import ConfigError
-from stream.ingest.decode import DeadCode, Decoder
+from stream.ingest.decode import Decoder
+from stream.wire.dead_letters import DeadCode
 from stream.wire.decisions import Decisions
 from stream.wire.records import Record
 from stream.wire.schema import Event

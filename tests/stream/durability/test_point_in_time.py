@@ -8,9 +8,10 @@ import pytest
 from online_models import digest
 from online_models.scorers.registry import CHANNELS
 from stream.durability.checkpoints import CheckpointStore
-from stream.durability.point_in_time import Past, Start, moment_of, settings_of, view_user
-from stream.durability.recovery import Beginning
+from stream.durability.point_in_time import Past, Start, moment_of, settings_of
+from stream.durability.start_point import Beginning
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
+from stream.learning.user_view import view_user
 from tests.support.events import small_settings
 from tests.support.past_streams import Stream
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.config.settings import EventSettings
-from stream.ingest.decode import DeadCode, Decoder
+from stream.ingest.decode import Decoder
+from stream.wire.dead_letters import DeadCode
 from stream.wire.decisions import Decisions
 from stream.wire.records import NO_TIMESTAMP
 from stream.wire.schema import MAX_TIME_MS

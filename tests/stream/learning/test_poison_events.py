@@ -9,7 +9,7 @@ import torch
 
 from online_models import OnlineLearner, digest
 from stream.config.settings import Settings
-from stream.durability.recovery import Beginning, Kind
+from stream.durability.start_point import Beginning, Kind
 from stream.errors import ModelBroken
 from stream.learning.poison_events import MAX_OFFENDERS
 from stream.learning.worker_state import WorkerState, make_learner

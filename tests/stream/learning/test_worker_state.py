@@ -8,8 +8,8 @@ import pytest
 
 from online_models import State, StateError, digest
 from stream.config.settings import Settings
-from stream.ingest.decode import DeadCode
 from stream.learning.worker_state import WorkerState, environment
+from stream.wire.dead_letters import DeadCode
 from stream.wire.decisions import Decisions
 from stream.wire.records import Record
 from tests.support.events import NOW_MS, event_bytes, record

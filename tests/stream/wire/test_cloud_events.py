@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from stream.config.settings import EventSettings
-from stream.ingest.decode import DeadCode, Decoded, Decoder
+from stream.ingest.decode import Decoded, Decoder
 from stream.log.memory import MemoryLog
+from stream.wire.dead_letters import DeadCode
 from stream.wire.decisions import Decisions
 from stream.wire.fingerprint import hex_digits, record_hash
 from stream.wire.records import Headers, Record

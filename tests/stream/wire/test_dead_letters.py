@@ -7,9 +7,16 @@ import pytest
 from millstream.terminal.time_argument import since_ms
 from stream.config.settings import Settings
 from stream.errors import ConfigError
-from stream.ingest.decode import DeadCode, DeadLetter
 from stream.publish import Publisher
-from stream.wire.dead_letters import Letter, read_letter, read_receipt, receipt, replayed
+from stream.wire.dead_letters import (
+    DeadCode,
+    DeadLetter,
+    StoredDeadLetter,
+    read_letter,
+    read_receipt,
+    receipt,
+    replayed,
+)
 from stream.wire.records import NO_TIMESTAMP, OutRecord, Record
 from tests.support.events import NOW_MS, record
 
@@ -25,7 +32,7 @@ def letter_of(event: Record, code: DeadCode = DeadCode.NOT_JSON, max_record_byte
     return as_read(letter)
 
 
-def read(event: Record, **options: int) -> Letter:
+def read(event: Record, **options: int) -> StoredDeadLetter:
     letter = read_letter(letter_of(event, **options))  # type: ignore[arg-type]
     assert letter is not None
     return letter

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from producers.list_subscription import decode_list
-from stream.durability.journal import read_entry
 from stream.errors import RefusedToStart
 from stream.http.api.materialized_lists import ListView
 from stream.wire.dead_letters import read_letter
 from stream.wire.formats import FORMAT_HEADER, LIST_FORMAT, NewerFormat, format_header, refuse_newer
+from stream.wire.journal_record import read_entry
 from stream.wire.records import Headers, OutRecord, Record
 from stream.wire.schema import Recommendation
 from tests.support.events import event_bytes, journal_entry

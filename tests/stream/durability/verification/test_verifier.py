@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from online_models import flatten, unflatten
-from stream.durability.recovery import Beginning
+from stream.durability.start_point import Beginning
 from stream.durability.verification import Parted
 from stream.errors import ConfigError, RefusedToStart, VerificationFailed
 from stream.wire.fingerprint import add_records, hex_digits
