@@ -274,6 +274,9 @@ def settings_of(moment: Moment, settings: Settings) -> Settings:
         if not is_of_software(name):
             section, _, key = name.partition(".")
             tree.setdefault(section, {})[key] = value
+    # The batches of then had room in the tables of then; those of now have nothing to do with it.
+    capacity = min(tree["model"]["user_capacity"], tree["model"]["item_capacity"])
+    tree["batching"]["max_events"] = min(tree["batching"]["max_events"], capacity)
     try:
         made_with = Settings.model_validate(tree)
     except ValueError as error:

@@ -15,14 +15,15 @@ import pytest
 
 from online_models import State, TransitionsConfig, digest, flatten
 from stream.config.settings import Settings
-from stream.durability.point_in_time import Past, settings_of, view_user
-from stream.durability.recovery import Beginning
+from stream.durability.point_in_time import Past, settings_of
+from stream.durability.start_point import Beginning
 from stream.durability.verification import Verification
 from stream.errors import RefusedToStart
 from stream.learning import decisive
 from stream.learning.decisive import changed_settings, learner_config
+from stream.learning.user_view import view_user
 from stream.learning.worker_state import WorkerState, environment
-from stream.log.published import MemoryPublished
+from stream.log.memory import MemoryPublished
 from stream.wire.dead_letters import read_letter
 from stream.wire.fingerprint import GENESIS, chained, lists_hash
 from stream.wire.records import Record
@@ -289,7 +290,7 @@ def test_the_settings_of_then_are_read_from_the_checkpoint(stopped: WrittenBefor
     moment = stopped.store.manifest("epoch-000000000004").moment
     assert "model.version" not in moment.settings
 
-    found = settings_of(moment, Settings.model_validate({"batching": {"max_events": 8}}))
+    found = settings_of(moment, Settings())
 
     assert changed_settings(moment.settings, found) == {}
     assert (found.model.k, found.evidence.like, found.evidence.owned) == (3, 2.0, ("dislike",))
