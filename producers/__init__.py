@@ -10,6 +10,7 @@ from producers.event_encoding import BadEvent, OutgoingRecord, decode_event, enc
 from producers.event_sender import EventSender
 from producers.files.datasets import DATASETS, Dataset, dataset, read_titles
 from producers.files.event_file import EventFile, ReadOptions
+from producers.item_titles import send_titles
 from producers.list_subscription import ListSubscription, PublishedList
 from producers.pacing import Pacer, paced
 from stream.config.settings import KafkaSettings
@@ -35,4 +36,5 @@ __all__ = [
     "event_key",
     "paced",
     "read_titles",
+    "send_titles",
 ]

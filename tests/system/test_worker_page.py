@@ -22,7 +22,8 @@ pytestmark = pytest.mark.broker
 def test_a_worker_shows_titles_and_ends_cleanly_while_somebody_looks(broker: Any, tmp_path: Path) -> None:
     settings = kafka_settings(broker)
     ensure_topics(settings)
-    send_titles(settings, {f"i{number}": f"Thing {number}" for number in range(53)})
+    titles = {f"i{number}": f"Thing {number}" for number in range(53)}
+    send_titles(titles, settings.kafka, settings.topics.items)
     worker = WorkerProcess(settings, tmp_path / "worker.log", start_process=Forked)
     try:
         until(lambda: "worker_started" in worker.text(), worker)

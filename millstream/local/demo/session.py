@@ -84,7 +84,7 @@ class DemoSession:
             MillstreamError: producer, worker or subscriber failed.
         """
         replay, watcher = Replay(self.settings, data, pacer, limit), ListWatcher(self.settings)
-        send_titles(self.settings, data.titles())
+        send_titles(data.titles(), self.settings.kafka, self.settings.topics.items)
         watcher.start()
         replay.start()
         try:

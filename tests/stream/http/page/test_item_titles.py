@@ -89,7 +89,7 @@ def test_titles_that_were_sent_to_a_broker_are_found_and_renamed(broker: Any, mo
     names = {name: f"page-titles-{name}" for name in ("events", "items", "recommendations", "dead_letters", "journal")}
     settings = small_settings(kafka={"bootstrap_servers": broker.bootstrap_servers}, topics=names)
     ensure_topics(settings)
-    send_titles(settings, {"a": "Tea", "b": "<b>Mugs</b>"})
+    send_titles({"a": "Tea", "b": "<b>Mugs</b>"}, settings.kafka, settings.topics.items)
     titles = Titles(settings)
 
     def until(expected: dict[str, str]) -> None:
@@ -99,6 +99,6 @@ def test_titles_that_were_sent_to_a_broker_are_found_and_renamed(broker: Any, mo
             time.sleep(0.05)
 
     until({"a": "Tea", "b": "<b>Mugs</b>"})
-    send_titles(settings, {"a": "Coffee"})
+    send_titles({"a": "Coffee"}, settings.kafka, settings.topics.items)
     until({"a": "Coffee", "b": "<b>Mugs</b>"})
     titles.close()
