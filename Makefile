@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test format clean moved
+.PHONY: help demo test quick lint types format clean moved
 
 help: ## Show this list
 	@echo 'Millstream: make TARGET'
@@ -35,15 +35,23 @@ help: ## Show this list
 demo: $(RUN_STAMP) ## Run broker, worker and producer on the bundled stream; flags in ARGS="…"
 	@exec $(BIN)/millstream demo $(ARGS)
 
-test: $(DEV_STAMP) ## Check format, lint, types, and run the tests; pytest's flags in PYTEST_ARGS="…"
+test: lint types ## Check format, lint, types, and run the tests; pytest's flags in PYTEST_ARGS="…"
+	@echo '==> tests (pytest)'
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+quick: lint types ## The same without a broker and without the slow tests, under two minutes
+	@echo '==> tests without a broker, and without the slow ones (pytest)'
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not broker and not slow' $(PYTEST_ARGS)
+
+lint: $(DEV_STAMP) ## Check format and lint
 	@echo '==> format (ruff format --check)'
 	@$(BIN)/ruff format --check .
 	@echo '==> lint (ruff check)'
 	@$(BIN)/ruff check .
+
+types: $(DEV_STAMP) ## Check types
 	@echo '==> types (mypy)'
 	@$(BIN)/mypy
-	@echo '==> tests (pytest)'
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 format: $(DEV_STAMP) ## Format the code and repair what the linter can repair
 	@$(BIN)/ruff format .
