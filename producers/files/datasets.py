@@ -63,7 +63,7 @@ def read_titles(path: Path) -> dict[str, str]:
         ConfigError: the columns are not there, or a row is damaged.
     """
     table = table_in(path)
-    names = column_names(table)
+    names = column_names(table) if table.is_file else None
     if names is not None and not {"item", "title"} <= set(names):
         raise ConfigError(f"{path}: expected columns item and title, got {', '.join(names)}")
     titles: dict[str, str] = {}

@@ -75,7 +75,7 @@ class EventFile:
         self._columns = {name: self.options.columns.get(name, name) for name in EVENT_FIELDS}
         mapped = {name: column for name, column in self.options.columns.items() if name.startswith(CONTEXT_PREFIX)}
         self._mapped_context = {column: name.removeprefix(CONTEXT_PREFIX) for name, column in mapped.items()}
-        if isinstance(source, Path):
+        if self._table.is_file:
             self._check_file()
 
     def __iter__(self) -> Iterator[Event]:
@@ -97,7 +97,7 @@ class EventFile:
 
     def _rows(self) -> Iterator[tuple[int, Row | BadRow]]:
         """Yield the rows; of a stream, whose columns were not seen before, check those of the first one."""
-        is_checked = isinstance(self._table.source, Path) or self._table.format == "jsonl"
+        is_checked = self._table.is_file or self._table.format == "jsonl"
         for row_number, row in read_rows(self._table):
             if not is_checked and not isinstance(row, BadRow):
                 self._check_columns(list(row))

@@ -1,0 +1,1 @@
+"""Formats of files: compression, text encodings, delimited text, JSON lines, parquet."""
