@@ -43,27 +43,30 @@ class OutgoingRecord(NamedTuple):
     due_ms: int | None
 
 
-def encode_record(event: Event, limits: EventSettings = DEFAULT_LIMITS) -> OutgoingRecord:
+def encode_record(event: Event, limits: EventSettings = DEFAULT_LIMITS, *, now_ms: int | None = None) -> OutgoingRecord:
     """Return the record of an event, due at its event time.
 
     Raises:
         BadEvent: see `encode_event`.
     """
-    value = encode_event(event, limits)
+    value = encode_event(event, limits, now_ms=now_ms)
     return OutgoingRecord(event_key(event), value, event.ts)
 
 
-def encode_event(event: Event, limits: EventSettings = DEFAULT_LIMITS) -> bytes:
+def encode_event(event: Event, limits: EventSettings = DEFAULT_LIMITS, *, now_ms: int | None = None) -> bytes:
     """Return the record value of an event: UTF-8 JSON without the fields that are at their default.
 
     Args:
         event: built in Python, so its fields may still hold anything.
         limits: what the worker will accept.
+        now_ms: the clock, for the limit of times in the future; None: that is left to the worker.
 
     Raises:
         BadEvent: a field has the wrong type or range, an id or the whole value is too long.
     """
     _check_finite(event)
+    if now_ms is not None:
+        _check_future(event, now_ms, limits)
     if isinstance(event.ts, int) and not 0 <= event.ts <= MAX_TIME_MS:
         raise BadEvent(f"event {_shown(event)}: ts: expected milliseconds in 0..{MAX_TIME_MS}, got {event.ts}")
     try:
@@ -102,6 +105,14 @@ def _check_finite(event: Event) -> None:
     for name, number in numbers.items():
         if isinstance(number, float) and not math.isfinite(number):
             raise BadEvent(f"event {_shown(event)}: {name}: expected a finite number, got {number}")
+
+
+def _check_future(event: Event, now_ms: int, limits: EventSettings) -> None:
+    if isinstance(event.ts, int) and event.ts - now_ms > limits.max_future_seconds * 1000:
+        raise BadEvent(
+            f"event {_shown(event)}: ts: expected a time at most {limits.max_future_seconds:g} s ahead of the clock "
+            f"(events.max_future_seconds), got {event.ts}, which is {(event.ts - now_ms) / 1000:,.0f} s ahead"
+        )
 
 
 def _check_sizes(event: Event, value: bytes, limits: EventSettings) -> None:

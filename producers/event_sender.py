@@ -1,6 +1,8 @@
 """Events leave for Kafka: keyed by user, by an idempotent producer, so that a retry repeats and reorders nothing."""
 
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +24,12 @@ class EventSender:
     """
 
     def __init__(
-        self, kafka: KafkaSettings | None = None, topic: str = "events", *, limits: EventSettings = DEFAULT_LIMITS
+        self,
+        kafka: KafkaSettings | None = None,
+        topic: str = "events",
+        *,
+        limits: EventSettings = DEFAULT_LIMITS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Connect.
 
@@ -30,13 +37,14 @@ class EventSender:
             kafka: how to reach the brokers; without it 127.0.0.1:9092.
             topic: must exist; `millstream topics create` makes it.
             limits: what the worker accepts, when its settings were changed.
+            clock: seconds since the Unix epoch; an event from too far ahead of it is a bad one.
 
         Raises:
             BrokerUnreachable: no broker answered.
         """
         self.num_sent = 0
         self.num_bytes = 0
-        self._limits = limits
+        self._limits, self._clock = limits, clock
         self._lock = threading.Lock()
         self._producer = EventProducer(kafka or KafkaSettings(), topic, role="producer")
 
@@ -47,7 +55,7 @@ class EventSender:
             BadEvent: the worker would not learn from it. Nothing was queued.
             MillstreamError: an earlier event could not be written for good.
         """
-        self.send_record(encode_record(event, self._limits))
+        self.send_record(encode_record(event, self._limits, now_ms=int(self._clock() * 1000)))
 
     def send_record(self, record: OutgoingRecord) -> None:
         """Queue a record as it is, for those who encode themselves. What is no event ends in the dead letters."""

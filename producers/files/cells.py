@@ -1,84 +1,121 @@
-"""One cell of a table becomes one value of an event: ids, times, numbers, facts.
+"""One cell of a table becomes one value of an event: ids, types, numbers, facts. Times are in `times.py`.
 
 A cell is whatever the file's format holds: text in CSV, typed values in parquet, JSON values in JSONL. An empty text,
-null and NaN all mean that there is no value. Every function raises `ValueError` with what was expected.
+null, NaN, and what databases and R write for it (`NULL`, `NA`, `\\N`) all mean that there is no value. Every function
+raises `ValueError` with what was expected.
 """
 
 import math
-import re
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from stream.wire.schema import EVENT_TYPES
 
-__all__ = ["TS_UNITS", "context_value", "event_type", "number", "time_ms", "to_id"]
+__all__ = ["LEFT_OUT", "context_value", "event_type", "is_missing", "number", "plain", "to_id", "type_text"]
 
-TS_UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
-"""Unit of a numeric time to nanoseconds."""
-NS_PER_MS = 1_000_000
-SECONDS_BELOW_MS = 100_000_000_000
-"""As milliseconds this is March 1973; a smaller time was surely given in seconds."""
-_INTEGER = re.compile(r"[+-]?\d+")
+NOTHING = frozenset({"", "NULL", "null", "NA", "N/A", "NaN", "nan", "\\N"})
+"""Texts that stand for no value, blanks around them aside."""
+NOTHING_AS_FACT = frozenset({"", "NULL", "\\N"})
+"""NA is Namibia where countries are told."""
+EXACT_BELOW = 2**53
+"""Not all whole numbers from here on are floats: an id may have been another one before it became a float."""
+LEFT_OUT = ""
+"""What a type of the file is mapped to whose rows are to be left out."""
+OTHER_TYPES = "*"
+"""Stands for all types of the file that are neither ours nor mapped by name."""
+
+
+def plain(cell: Any) -> Any:
+    """Return text where a file keeps it as bytes (parquet of Impala, Hive and old Spark); other cells as they are."""
+    if not isinstance(cell, (bytes, bytearray)):
+        return cell
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"expected text in UTF-8, got the bytes {bytes(cell)!r:.60}") from None
+
+
+def is_missing(cell: Any) -> bool:
+    """Return whether a cell stands for no value."""
+    if isinstance(cell, str):
+        return cell.strip() in NOTHING
+    return cell is None or (isinstance(cell, (float, Decimal)) and math.isnan(cell))
 
 
 def to_id(cell: Any) -> str | None:
-    """Return an id. Whole numbers become their digits; a float that is whole (an integer column with gaps) as well."""
-    if _is_missing(cell):
+    """Return an id, without blanks around it. Whole numbers become their digits, also as floats (columns with gaps)."""
+    cell = plain(cell)
+    if is_missing(cell):
         return None
     if isinstance(cell, str):
-        return cell
+        return cell.strip()
+    if isinstance(cell, float) and abs(cell) >= EXACT_BELOW and math.isfinite(cell):
+        raise ValueError(
+            f"expected an id, got the float {cell!r}, whose last digits may be lost: store integers or text"
+        )
     if isinstance(cell, (int, float, Decimal)) and not isinstance(cell, bool) and cell % 1 == 0:
         return str(int(cell))
     raise ValueError(f"expected an id (text or whole number), got {cell!r:.60}")
 
 
-def event_type(cell: Any) -> str | None:
-    """Return one of the event types."""
-    if _is_missing(cell):
+def type_text(cell: Any) -> str | None:
+    """Return the type as the file writes it, None for none."""
+    cell = plain(cell)
+    if is_missing(cell):
         return None
-    if cell not in EVENT_TYPES:
-        raise ValueError(f"expected one of {', '.join(EVENT_TYPES)}, got {cell!r:.60}")
-    return str(cell)
+    return str(cell).strip()
 
 
-def number(cell: Any) -> float | None:
-    """Return a finite number."""
-    if _is_missing(cell):
+def event_type(cell: Any, types: Mapping[str, str] | None = None) -> str | None:
+    """Return one of the event types, or `LEFT_OUT`.
+
+    Args:
+        cell: one of ours, or one that is mapped.
+        types: type of the file to one of ours, or to `LEFT_OUT`; `*` stands for all others.
+    """
+    text, types = type_text(cell), types or {}
+    if text is None:
         return None
+    if text in types:
+        return types[text]
+    if text in EVENT_TYPES:
+        return text
+    if OTHER_TYPES in types:
+        return types[OTHER_TYPES]
+    raise ValueError(
+        f"expected one of {', '.join(EVENT_TYPES)}, got {text!r:.60}; "
+        f"say what it means: --map-type {text:.60}=TYPE (nothing after = leaves such rows out)"
+    )
+
+
+def number(cell: Any, *, has_decimal_comma: bool = False) -> float | None:
+    """Return a finite number.
+
+    Args:
+        cell: a number, or one as text.
+        has_decimal_comma: text is written as in 1.234,50.
+    """
+    cell = plain(cell)
+    if is_missing(cell):
+        return None
+    text = (
+        cell.replace(".", "").replace(",", ".") if has_decimal_comma and isinstance(cell, str) and "," in cell else cell
+    )
     try:
-        result = float(cell)
-    except (TypeError, ValueError):
+        result = float(text)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"expected a number, got {cell!r:.60}") from None
     if math.isinf(result) or isinstance(cell, bool):
         raise ValueError(f"expected a finite number, got {cell!r:.60}")
     return result
 
 
-def time_ms(cell: Any, unit: str = "ms") -> int | None:
-    """Return milliseconds since the Unix epoch.
-
-    Args:
-        cell: a number, a date or time, or either as text (ISO 8601). A time without a zone is read as UTC.
-        unit: what a number counts, a key of `TS_UNITS`.
-    """
-    if _is_missing(cell):
-        return None
-    if isinstance(cell, str):
-        cell = int(cell) if _INTEGER.fullmatch(cell.strip()) else _parsed(cell)
-    if isinstance(cell, datetime):
-        aware = cell if cell.tzinfo else cell.replace(tzinfo=UTC)
-        return round(aware.timestamp() * 1000)
-    if isinstance(cell, date):
-        return time_ms(datetime(cell.year, cell.month, cell.day, tzinfo=UTC))
-    if isinstance(cell, bool) or not isinstance(cell, (int, float, Decimal)):
-        raise ValueError(f"expected a time in {unit} or ISO 8601, got {cell!r:.60}")
-    return _counted(cell, unit)
-
-
 def context_value(name: str, cell: Any) -> str | int | float | bool | None:
     """Return a fact of the context; times become ISO 8601 text."""
-    if _is_missing(cell):
+    cell = plain(cell)
+    if is_missing(cell) and (not isinstance(cell, str) or cell.strip() in NOTHING_AS_FACT):
         return None
     if isinstance(cell, (str, bool, int, float)):
         return cell
@@ -87,25 +124,3 @@ def context_value(name: str, cell: Any) -> str | int | float | bool | None:
     if isinstance(cell, date):
         return cell.isoformat()
     raise ValueError(f"context.{name}: expected text, a number or true/false, got {type(cell).__name__}")
-
-
-def _is_missing(cell: Any) -> bool:
-    return cell is None or cell == "" or (isinstance(cell, (float, Decimal)) and math.isnan(cell))
-
-
-def _parsed(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"expected a time in ISO 8601 or a number, got {text!r:.60}") from None
-
-
-def _counted(cell: int | float | Decimal, unit: str) -> int:
-    try:
-        # Whole numbers stay whole: a float holds the nanoseconds of today to some hundreds only.
-        ms = int(cell * TS_UNITS[unit] // NS_PER_MS)
-    except (OverflowError, ValueError):
-        raise ValueError(f"expected a time in {unit}, got {cell}") from None
-    if unit == "ms" and 0 < ms < SECONDS_BELOW_MS:
-        raise ValueError(f"expected a time in ms, got {cell}, which looks like seconds; say so with --ts-unit s")
-    return ms

@@ -2,33 +2,33 @@
 
 from collections.abc import Callable, Iterator
 
-from producers.files.formats.delimited import delimited_columns, delimited_rows, delimiter_of
+from producers.files.formats.delimited import delimited_columns, delimited_rows
 from producers.files.formats.json_lines import json_lines_rows
 from producers.files.formats.parquet import num_parquet_rows, parquet_columns, parquet_rows
 from producers.files.formats.table import FORMATS, BadRow, Row, Table, table_in
 from stream.errors import ConfigError
 
-__all__ = ["BadRow", "FORMATS", "Row", "Table", "column_names", "num_rows", "read_rows", "separator", "table_in"]
+__all__ = ["BadRow", "FORMATS", "Row", "Table", "column_names", "num_rows", "read_rows", "table_in"]
 
-_READERS: dict[str, Callable[[Table], Iterator[tuple[int, Row | BadRow]]]] = {
-    "parquet": parquet_rows,
-    "csv": delimited_rows,
-    "tsv": delimited_rows,
-    "jsonl": json_lines_rows,
-}
 DELIMITED = ("csv", "tsv")
 
 
-def read_rows(table: Table) -> Iterator[tuple[int, Row | BadRow]]:
+def read_rows(table: Table, on_separator: Callable[[str], None] | None = None) -> Iterator[tuple[int, Row | BadRow]]:
     """Yield every row with its number.
 
     Numbers are those an editor shows: lines of a text file, and 1, 2, 3… of a parquet file. A row that cannot even be
     split into columns comes as a `BadRow`, so that the reader decides whether to go on.
 
+    Args:
+        table: where they are.
+        on_separator: told what separates the columns of delimited text, before the first row.
+
     Raises:
         ConfigError: the file cannot be opened, or is damaged where no single row is to blame.
     """
-    return _READERS[table.format](table)
+    if table.format in DELIMITED:
+        return delimited_rows(table, on_separator)
+    return parquet_rows(table) if table.format == "parquet" else json_lines_rows(table)
 
 
 def column_names(table: Table) -> list[str] | None:
@@ -48,8 +48,3 @@ def column_names(table: Table) -> list[str] | None:
 def num_rows(table: Table) -> int | None:
     """Return how many rows there are when the file says so, else None."""
     return num_parquet_rows(table) if table.format == "parquet" else None
-
-
-def separator(table: Table) -> str | None:
-    """Return what separates the columns of a file of delimited text; None of other formats, and of streams."""
-    return delimiter_of(table) if table.format in DELIMITED and table.is_file else table.delimiter

@@ -107,3 +107,12 @@ def test_a_message_stays_short_when_the_id_is_not() -> None:
 def test_bytes_that_are_no_event_are_refused() -> None:
     with pytest.raises(BadEvent, match="not json"):
         decode_event(b"not json")
+
+
+def test_a_time_too_far_ahead_of_the_clock_is_refused_as_the_worker_would() -> None:
+    now_ms = 1_700_000_000_000
+    limits = EventSettings(max_future_seconds=60)
+
+    assert encode_event(event(ts=now_ms + 60_000), limits, now_ms=now_ms)
+    with pytest.raises(BadEvent, match=r"ts: expected a time at most 60 s ahead of the clock"):
+        encode_record(event(ts=now_ms + 60_001), limits, now_ms=now_ms)

@@ -1,22 +1,22 @@
 """CSV, TSV and their kin: one row after the other, quoting by format, and no row inside another one's quotes.
 
-In CSV (one separating character) a cell may be quoted and then hold separators, doubled quotes and line ends. In TSV, and
-where a longer text separates, a quote is a character like any other: only a cell that also ends in one is without them.
-A quote that is never closed costs the line on which it opened and none of those behind it.
+In CSV (one separating character) a cell may be quoted and then hold separators, doubled quotes and line ends. In TSV,
+and where a longer text separates, a quote is a character like any other: only a cell that also ends in one is without
+them. A quote that is never closed costs the line on which it opened and none of those behind it.
 """
 
 import csv
 import io
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from producers.files.formats.table import BadRow, Row, Table, opened_text, unique
 from producers.files.opening import expecting
 from stream.errors import ConfigError
 
-__all__ = ["delimited_columns", "delimited_rows", "delimiter_of"]
+__all__ = ["delimited_columns", "delimited_rows"]
 
 MOST_LINES_OF_A_ROW = 1_000
 """A quoted cell that goes on for longer was not meant to be quoted."""
@@ -27,8 +27,14 @@ _SEPARATOR_LINE = re.compile(r"sep=(.)\s*")
 _QUOTED = re.compile(r'"[^"]*"')
 
 
-def delimited_rows(table: Table) -> Iterator[tuple[int, Row | BadRow]]:
+def delimited_rows(
+    table: Table, on_separator: Callable[[str], None] | None = None
+) -> Iterator[tuple[int, Row | BadRow]]:
     """Yield every row with the number of the line that it begins on.
+
+    Args:
+        table: where they are.
+        on_separator: told what separates the columns, before the first row.
 
     Raises:
         ConfigError: the file cannot be read, or its header means nothing.
@@ -36,6 +42,8 @@ def delimited_rows(table: Table) -> Iterator[tuple[int, Row | BadRow]]:
     with opened_text(table) as file:
         reader = _Reader(file, table)
         names = reader.names()
+        if on_separator is not None:
+            on_separator(reader.delimiter)
         for number, values in reader.rows():
             if isinstance(values, BadRow):
                 yield number, values
@@ -51,12 +59,6 @@ def delimited_columns(table: Table) -> list[str]:
     """
     with opened_text(table) as file:
         return _Reader(file, table).names()
-
-
-def delimiter_of(table: Table) -> str:
-    """Return what separates the columns of a file."""
-    with opened_text(table) as file:
-        return _Reader(file, table).delimiter
 
 
 class _Lines:
@@ -90,7 +92,7 @@ class _Lines:
 
 class _Reader:
     def __init__(self, file: BinaryIO, table: Table) -> None:
-        # Bytes that are no UTF-8 go through as they are: only the row that has them is bad, and only where they are used.
+        # Bytes that are no UTF-8 go through: only the row that has them is bad, and only where they are used.
         self._lines = _Lines(io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline=""))
         self._name, self._columns = table.name, table.columns
         self.delimiter = self._found_delimiter(table)

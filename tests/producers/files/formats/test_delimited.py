@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from producers.files.formats.delimited import delimited_columns, delimited_rows, delimiter_of
+from producers.files.formats.delimited import delimited_columns, delimited_rows
 from producers.files.formats.table import BadRow, Table
 
 
@@ -65,8 +65,11 @@ def test_a_cell_may_be_longer_than_the_limit_of_a_library(tmp_path: Path) -> Non
 def test_what_separates_the_columns_is_read_off_the_header(tmp_path: Path, delimiter: str) -> None:
     given = table(tmp_path, f"item{delimiter}title\n1{delimiter}Alien\n")
 
-    assert delimiter_of(given) == delimiter
-    assert cells(given) == [(2, ("1", "Alien"))]
+    told: list[str] = []
+    rows = list(delimited_rows(given, told.append))
+
+    assert told == [delimiter]
+    assert rows == [(2, {"item": "1", "title": "Alien"})]
 
 
 def test_the_line_by_which_excel_names_the_separator_is_no_row(tmp_path: Path) -> None:
