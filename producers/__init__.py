@@ -10,6 +10,7 @@ from producers.event_encoding import BadEvent, OutgoingRecord, decode_event, enc
 from producers.event_sender import EventSender
 from producers.files.datasets import DATASETS, Dataset, dataset, read_titles
 from producers.files.event_file import EventFile, ReadOptions
+from producers.files.event_files import EventFiles
 from producers.item_titles import send_titles
 from producers.list_subscription import ListSubscription, PublishedList
 from producers.pacing import Pacer, paced
@@ -22,6 +23,7 @@ __all__ = [
     "Dataset",
     "Event",
     "EventFile",
+    "EventFiles",
     "EventSender",
     "KafkaSettings",
     "ListSubscription",

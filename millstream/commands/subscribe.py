@@ -141,7 +141,9 @@ def _titles(source: str | None) -> dict[str, str]:
     if source is None:
         return {}
     found = dataset(source)
-    return found.titles() if found.items_path else read_titles(found.events_path)
+    if found.items_path:
+        return found.titles()
+    return {item: title for path in found.events_paths for item, title in read_titles(path).items()}
 
 
 def _report_unreadable(subscription: ListSubscription, topic: str) -> None:

@@ -93,8 +93,9 @@ def test_a_file_or_folder_of_ones_own_is_a_data_set_too(tmp_path: Path) -> None:
     assert list(dataset(file).events()) == [Event(user="ana", item="1", type="click")]
     assert dataset(file).titles() == {}
     assert dataset(DATA / "otto_mini").events().num_rows == 862
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"expected events\.parquet"):
-        dataset(tmp_path)
+        dataset(tmp_path / "empty")
     with pytest.raises(ConfigError, match="online-retail, otto-mini"):
         dataset("online-retial")
 
