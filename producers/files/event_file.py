@@ -54,6 +54,8 @@ class EventFile:
         """Rows in the file when it says so itself (parquet), else None."""
         self.num_read = 0
         """Rows read so far in the running iteration: events, bad ones and those left out."""
+        self.num_events = 0
+        """Events so far in the running iteration."""
         self.num_bad = 0
         """Rows skipped so far in the running iteration."""
         self.num_left_out = 0
@@ -73,8 +75,8 @@ class EventFile:
             BadRow: a row is no event, and `skip_bad` was not asked for.
             ConfigError: the file is damaged, or a stream has not the columns that are needed.
         """
-        self.num_read, self.num_bad, self.num_left_out, self.first_bad = 0, 0, 0, None
-        self._has_foreign_type = None
+        self.num_read, self.num_events, self.num_bad, self.num_left_out = 0, 0, 0, 0
+        self.first_bad, self._has_foreign_type = None, None
         for row_number, row in self._rows():
             self.num_read += 1
             try:
@@ -88,6 +90,7 @@ class EventFile:
             if event is None:
                 self.num_left_out += 1
             else:
+                self.num_events += 1
                 yield event
 
     def described(self) -> str:

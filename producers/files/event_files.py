@@ -51,6 +51,11 @@ class EventFiles:
         return sum(part.num_read for part in self.parts)
 
     @property
+    def num_events(self) -> int:
+        """Events so far."""
+        return sum(part.num_events for part in self.parts)
+
+    @property
     def num_bad(self) -> int:
         """Rows skipped so far."""
         return sum(part.num_bad for part in self.parts)
