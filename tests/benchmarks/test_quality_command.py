@@ -27,6 +27,7 @@ def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_the_command_compares_models_on_the_bundled_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report_path, plot_path = tmp_path / "out.json", tmp_path / "out.png"
 

@@ -113,6 +113,7 @@ def test_a_day_that_is_over_is_taken_away_once() -> None:
     assert last_list("popularity-7d", stream_of([0, 1, 2, 3, 4], [0, 1, 0, 0, 1], times=times), AGAIN) == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({"isgd", "bpr", "river", "als", "item-item", "sasrec-offline"} & {*PEERS_HERE}))
 def test_a_fitted_peer_tells_two_crowds_apart(name: str) -> None:
     chance = np.random.default_rng(0)

@@ -64,6 +64,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     return small_run(tmp_path_factory.mktemp("usual"))
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_tree_are_equal(usual: Findings, tmp_path: Path) -> None:
     rows = compare(usual, small_run(tmp_path))
 
@@ -87,6 +88,7 @@ def test_the_second_worker_learns_again_what_the_checkpoint_does_not_hold(usual:
     assert usual.digests["when killed"] == usual.digests["recovered"] != usual.digests["at the end"]
 
 
+@pytest.mark.slow
 def test_a_made_up_change_of_the_journal_is_named_and_can_be_allowed(usual: Findings, tmp_path: Path) -> None:
     class Tardy(imported("MemoryTransport")):  # type: ignore[misc]
         def commit(self, records: Sequence[Any], offsets: Any) -> None:
@@ -103,6 +105,7 @@ def test_a_made_up_change_of_the_journal_is_named_and_can_be_allowed(usual: Find
     assert not all(row.is_equal for row in compare(usual, changed, ["effort"]))
 
 
+@pytest.mark.slow
 def test_a_tree_that_learns_something_else_differs_in_lists_journal_and_state(usual: Findings, tmp_path: Path) -> None:
     def state(settings: Any, partitions: Any) -> Any:
         evidence = settings.evidence.model_copy(update={"purchase": 0.5})
@@ -195,6 +198,7 @@ def test_fields_that_differ_or_are_on_one_side_only_are_named() -> None:
 QUICK = ["--events", "150", "--batch", "20", "--scorer", "transitions"]
 
 
+@pytest.mark.slow
 @needs_git
 def test_the_command_finds_a_tree_with_a_module_elsewhere_equal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

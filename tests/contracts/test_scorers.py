@@ -191,6 +191,7 @@ def test_events_worth_nothing_leave_every_score_alone(name: str) -> None:
     assert torch.equal(after(0), after(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(SCORERS) - {"popularity", *HALF_LIVES_EVENTS}))  # all are as popular
 def test_a_model_beats_chance_on_a_circle_of_items(name: str) -> None:
     learner = OnlineLearner(small_config(name))
@@ -204,6 +205,7 @@ def test_a_model_beats_chance_on_a_circle_of_items(name: str) -> None:
     assert len(ranks) == 640
 
 
+@pytest.mark.slow
 def test_the_default_beats_popularity_by_far_on_a_circle_of_items() -> None:
     reports = run(OnlineLearner(small_config()), cycle(1600), 64)
 

@@ -28,6 +28,7 @@ def millstream(*arguments: str, **environment: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     shown = millstream(*command.split(), "--help")
@@ -37,6 +38,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert len(shown.stdout.splitlines()) > 5
 
 
+@pytest.mark.slow
 def test_the_command_without_arguments_shows_the_commands_and_the_exit_codes() -> None:
     shown = millstream()
 
@@ -60,6 +62,7 @@ def test_help_does_not_load_torch() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
+@pytest.mark.slow
 def test_an_error_is_one_message_on_standard_error_with_its_exit_code() -> None:
     refused = millstream("topics", "list", "--set", "batching.max_events=0")
 
@@ -69,10 +72,12 @@ def test_an_error_is_one_message_on_standard_error_with_its_exit_code() -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_wrong_usage_has_exit_code_2() -> None:
     assert millstream("run", "--no-such-flag").returncode == 2
 
 
+@pytest.mark.slow
 def test_config_shows_where_each_setting_comes_from_and_hides_secrets(tmp_path: Path) -> None:
     file = tmp_path / "millstream.toml"
     file.write_text("[model]\nk = 20\n")
@@ -89,6 +94,7 @@ def test_config_shows_where_each_setting_comes_from_and_hides_secrets(tmp_path: 
     assert "canary" not in shown.stdout + shown.stderr
 
 
+@pytest.mark.slow
 def test_in_a_pipe_every_setting_is_one_whole_line() -> None:
     shown = millstream("config", COLUMNS="80")
 
@@ -100,6 +106,7 @@ def test_in_a_pipe_every_setting_is_one_whole_line() -> None:
         assert line.endswith(f" {field.description}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -118,6 +125,7 @@ def test_a_place_where_nothing_can_be_written_is_named(arguments: tuple[str, ...
     assert refused.returncode == 3
 
 
+@pytest.mark.slow
 def test_the_help_of_the_broker_says_what_it_is_for_and_where_its_limits_are_written() -> None:
     shown = " ".join(millstream("broker", "--help").stdout.split())
 
@@ -125,6 +133,7 @@ def test_the_help_of_the_broker_says_what_it_is_for_and_where_its_limits_are_wri
     assert "docs/decisions/0003-the-embedded-broker.md" in shown
 
 
+@pytest.mark.slow
 def test_the_printed_settings_file_gives_the_same_settings_again(tmp_path: Path) -> None:
     printed = millstream("config", "--toml", "--set", "model.k=7", "--set", "evidence.owned=rating")
     file = tmp_path / "again.toml"

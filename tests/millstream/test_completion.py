@@ -26,6 +26,7 @@ def completed(line: str, *, shell: str = "bash") -> list[str]:
     return done.stdout.split("\n")
 
 
+@pytest.mark.slow
 def test_commands_and_the_names_of_settings_are_completed() -> None:
     assert "doctor" in completed("millstream d")
     assert [line for line in completed("millstream run --set batching.") if line] == [
@@ -34,6 +35,7 @@ def test_commands_and_the_names_of_settings_are_completed() -> None:
     assert "not_json" in completed("millstream dlq list --code not")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_get_the_same_with_the_text_of_each_setting(shell: str) -> None:
     shown = "\n".join(completed("millstream run --set batching.", shell=shell))
@@ -42,6 +44,7 @@ def test_other_shells_get_the_same_with_the_text_of_each_setting(shell: str) -> 
     assert "Most records in a batch" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_a_script_that_it_can_read(shell: str) -> None:
     done = subprocess.run(

@@ -245,6 +245,7 @@ def test_a_proxy_for_the_web_is_not_asked_for_a_port_of_this_machine(
     assert not ask_worker(url).problem
 
 
+@pytest.mark.slow
 def test_a_port_of_a_running_worker_is_well_and_one_of_somebody_else_is_not(
     worker_port: tuple[HttpServer, Health, Metrics], tmp_path: Path
 ) -> None:

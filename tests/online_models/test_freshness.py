@@ -35,6 +35,7 @@ def until(report: StepReport, cut: int) -> tuple[np.ndarray, np.ndarray, dict[st
     return report.evaluated[places], report.loss_nats[places], ranks, [report.top_rows[n][places] for n in NAMES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("scorer", list(SCORERS))
 def test_events_before_any_cut_are_ranked_alike_whatever_comes_after_it(scorer: str, seed: int) -> None:
@@ -54,6 +55,7 @@ def test_events_before_any_cut_are_ranked_alike_whatever_comes_after_it(scorer: 
     assert all(np.array_equal(one, other) for one, other in zip(tops, other_tops, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("scorer", list(SCORERS))
 def test_the_list_an_event_is_ranked_in_does_not_depend_on_its_own_item(scorer: str, seed: int) -> None:

@@ -34,6 +34,7 @@ def test_nothing_is_learned_from_events_on_items_without_a_row(scorer: str) -> N
     assert digest(with_them.state()) == digest(without.state())
 
 
+@pytest.mark.slow
 def test_events_of_the_same_batch_that_have_a_row_are_learned_as_if_alone() -> None:
     mixed, alone = OnlineLearner(small_config()), OnlineLearner(small_config())
     for learner in (mixed, alone):

@@ -25,6 +25,7 @@ def joined(reports: list[StepReport], name: str) -> np.ndarray:
     return np.concatenate([report.ranks[name] for report in reports])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", list(SCORERS))
 def test_an_event_is_ranked_alike_whatever_comes_after_it(scorer: str) -> None:
     past, one, other = cycle(128), cycle(16, seed=1), cycle(16, seed=2)
@@ -42,6 +43,7 @@ def test_an_event_is_ranked_alike_whatever_comes_after_it(scorer: str) -> None:
     assert ranks[0] == ranks[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", list(SCORERS))
 def test_the_same_seed_and_batches_give_the_same_bits(scorer: str) -> None:
     one, other = taught(cycle(256), scorer), taught(cycle(256), scorer)
@@ -268,6 +270,7 @@ def test_the_clock_is_used_for_the_two_durations_only() -> None:
     assert (report.evaluate_seconds, report.learn_seconds) == (2.0, 2.0)
 
 
+@pytest.mark.slow
 def test_trust_moves_from_popularity_to_the_sequence_on_a_circle() -> None:
     learner = OnlineLearner(small_config())
     first = learner.fusion_weights()
@@ -287,6 +290,7 @@ def test_table_sizes_name_everything_that_grows_with_what_is_used_of_it() -> Non
     assert all(0 <= used <= allocated for used, allocated in sizes.values())
 
 
+@pytest.mark.slow
 def test_a_catalogue_above_the_limit_is_learned_with_drawn_items() -> None:
     config = small_config()
     few = type(config.sequence)(

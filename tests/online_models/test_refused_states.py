@@ -70,6 +70,7 @@ FOREIGN: dict[str, tuple[str, dict[str, object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(FOREIGN))
 def test_a_state_made_with_another_setting_is_refused_by_part(name: str) -> None:
     scorer, changes, message = FOREIGN[name]
@@ -80,6 +81,7 @@ def test_a_state_made_with_another_setting_is_refused_by_part(name: str) -> None
     assert str(refused.value) == message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", list(SCORERS))
 def test_a_state_that_lacks_a_part_is_refused_by_its_name(scorer: str) -> None:
     state = state_of(scorer)
@@ -95,6 +97,7 @@ def test_a_state_that_lacks_a_part_is_refused_by_its_name(scorer: str) -> None:
         assert named == part or (part.startswith(f"{named}/") and not any(o.startswith(f"{named}/") for o in less))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", list(SCORERS))
 def test_a_state_with_a_part_too_many_is_refused_by_its_name(scorer: str) -> None:
     flat = flatten(state_of(scorer))
@@ -120,6 +123,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", list(WRONG))
 @pytest.mark.parametrize("scorer", ["mf", "sequence"])
 def test_a_table_of_another_dtype_or_shape_is_refused_by_its_name(scorer: str, how: str) -> None:
@@ -149,6 +153,7 @@ def test_a_pool_that_does_not_hold_every_segment_is_refused() -> None:
         OnlineLearner(config_of("popularity")).load(unflatten({**flat, "owned/pool": flat["owned/pool"][:63]}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [None, "text", 3, -1, 2**62, True, 0.5, float("nan"), b"x", ["a"], np.zeros(3), {}, {"a": 1}]
 )

@@ -23,6 +23,7 @@ def _two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_threads")
 @pytest.mark.parametrize("max_full_softmax_items", [1, 100])
 def test_two_threads_give_the_same_bits_each_time(max_full_softmax_items: int) -> None:
@@ -54,6 +55,7 @@ print([digest(rich(scorer).state()) for scorer in ("sequence", "mf")])
 """
 
 
+@pytest.mark.slow
 def test_another_process_with_another_order_of_hashes_comes_to_the_same_state() -> None:
     started = [
         subprocess.Popen(

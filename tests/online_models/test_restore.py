@@ -109,6 +109,7 @@ def batches_of(seed: int, num_batches: int) -> list[Batch]:
     return [anything(rng, 10**6 + 60_000 * number, far=int(rng.choice([0, 0, 1100]))) for number in range(num_batches)]
 
 
+@pytest.mark.slow
 @every_scorer
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32), num_batches=st.integers(1, 9), data=st.data())
@@ -128,6 +129,7 @@ def test_a_restored_learner_goes_on_bit_for_bit_as_one_that_was_never_interrupte
     assert_alike(learner, other)
 
 
+@pytest.mark.slow
 @every_scorer
 def test_being_restored_after_every_batch_changes_nothing(scorer: str) -> None:
     learner = OnlineLearner(tight(scorer))
@@ -138,6 +140,7 @@ def test_being_restored_after_every_batch_changes_nothing(scorer: str) -> None:
     assert_alike(learner, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [8, 5000])
 def test_growth_of_everything_beyond_its_first_size_is_restored(capacity: int) -> None:
     config = tight("sequence", owned_capacity=64, sequence=replace(DRAWING, replay_capacity_events=capacity))
@@ -214,6 +217,7 @@ def test_asking_for_lists_or_for_the_state_changes_no_state(scorer: str) -> None
     assert_alike(learner, other)
 
 
+@pytest.mark.slow
 def test_a_pass_that_was_scored_and_not_learned_leaves_nothing_behind() -> None:
     learner, other = OnlineLearner(tight("sequence")), OnlineLearner(tight("sequence"))
     for one in (learner, other):
@@ -235,6 +239,7 @@ def rich(scorer: str) -> OnlineLearner:
     return learner
 
 
+@pytest.mark.slow
 @every_scorer
 def test_the_digest_notices_every_single_part(scorer: str) -> None:
     flat = flatten(rich(scorer).state())
@@ -249,6 +254,7 @@ def test_the_digest_notices_every_single_part(scorer: str) -> None:
     assert len(digests) == 1 + len(flipped)
 
 
+@pytest.mark.slow
 @every_scorer
 def test_every_part_of_a_state_is_taken_over(scorer: str) -> None:
     flat = flatten(rich(scorer).state())
@@ -268,6 +274,7 @@ def test_every_part_of_a_state_is_taken_over(scorer: str) -> None:
         assert differing(learner.state(), state) == [], name
 
 
+@pytest.mark.slow
 @every_scorer
 def test_a_number_that_is_none_is_noticed_in_every_table(scorer: str) -> None:
     learner = rich(scorer)

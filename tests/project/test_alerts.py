@@ -95,6 +95,7 @@ def cases() -> dict[str, list[Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_alert_has_a_case_that_fires_and_one_that_must_not() -> None:
     by_expression = {"MillstreamModelNotFinite"}  # four series at once, so its firing case counts them
     for rule in ALERTS:
@@ -110,6 +111,7 @@ def test_rules_pass_promtool_s_strictest_check() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_alerts_fire_when_they_should_and_only_then() -> None:
     done = promtool("test", "rules", CASES)
@@ -117,6 +119,7 @@ def test_alerts_fire_when_they_should_and_only_then() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @needs_promtool
 @pytest.mark.parametrize(
     ("before", "after"),

@@ -152,6 +152,7 @@ def test_every_container_of_ours_reaches_kafka_at_the_address_that_kafka_adverti
     assert {SERVICES[name]["environment"]["MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS"] for name in OURS} == {advertised}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["topics", "worker", "worker-gpu", "serve", "producer"])
 def test_every_command_of_ours_exists_with_its_flags(name: str) -> None:
     arguments = [str(argument) for argument in SERVICES[name]["command"]]

@@ -114,6 +114,7 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
         check_matplotlib()
 
 
+@pytest.mark.slow
 def test_a_picture_is_drawn_of_data_with_gaps_without_and_of_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_picture_is_drawn_of_data_with_gaps_without_and_of_nothing(
         assert 20_000 < len(picture) < 400_000
 
 
+@pytest.mark.slow
 def test_a_number_of_a_worker_that_is_gone_is_not_shown_as_if_it_were_of_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -366,6 +366,7 @@ def test_other(): {body}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("decorator", "body"),
     [
@@ -391,6 +392,7 @@ def test_a_test_that_did_not_run_turns_the_gate_red_and_is_listed(
     assert "no such tool" in done.stdout.partition("these did not run")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("forbid", "body"), [("1", "pass"), ("", "pytest.skip('no such tool')"), ("0", "pytest.skip('no such tool')")]
 )

@@ -50,6 +50,7 @@ TOLD = [document for document in DOCUMENTS if any(is_run(block) for block in blo
 WITH_BROKER = [document for document in TOLD if any(needs_broker(block) for block in blocks_in(document))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "document",
     [pytest.param(name, marks=pytest.mark.broker if name in WITH_BROKER else ()) for name in TOLD],
@@ -100,6 +101,7 @@ def shell_words(blocks: list[Block]) -> list[list[str]]:
 SHOWN = sorted({tuple(words) for name in DOCUMENTS for words in shell_words(blocks_in(name)) if words})
 
 
+@pytest.mark.slow
 def test_every_millstream_command_that_a_document_shows_exists_with_its_flags() -> None:
     for words in SHOWN:
         if words[0] == "millstream":
@@ -138,6 +140,7 @@ def help_of(command: tuple[str, ...]) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+@pytest.mark.slow
 def test_a_command_or_flag_that_does_not_exist_is_noticed() -> None:
     assert unknown_of_command(("millstream", "topics", "create", "--bootstrap-servers", "a:1")) == []
     assert unknown_of_command(("millstream", "topics", "create", "--no-such")) == ["--no-such"]

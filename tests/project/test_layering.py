@@ -113,6 +113,7 @@ def test_every_exception_is_still_needed() -> None:
     assert unused == []
 
 
+@pytest.mark.slow
 def test_the_light_modules_and_the_producers_leave_torch_and_the_model_unloaded() -> None:
     light = [name for name in imports_of_tree(ROOT) if within(name, (*LIGHT, "producers"))]
     program = (

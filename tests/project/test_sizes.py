@@ -29,6 +29,7 @@ LARGE: Mapping[str, str] = {
 """A file, or a function of one, to the reason why it stays whole. What has become small enough is to go from here."""
 
 
+@pytest.mark.slow
 def test_every_file_and_function_and_root_of_the_tree_keeps_its_size() -> None:
     assert violations(ROOT, LARGE) == []
 

@@ -65,6 +65,7 @@ TABLE_LIMITS = {
 }
 
 
+@pytest.mark.slow
 def test_one_user_with_nine_tenths_of_the_traffic_neither_grows_without_end_nor_holds_the_others_up() -> None:
     log = MemoryLog(NUM_PARTITIONS)
     for number in range(6_000):
@@ -87,6 +88,7 @@ def test_one_user_with_nine_tenths_of_the_traffic_neither_grows_without_end_nor_
     assert_within_limits(pipeline)
 
 
+@pytest.mark.slow
 def test_after_a_burst_of_a_hundred_times_the_rate_batches_stay_small_and_the_lag_drains() -> None:
     log = MemoryLog(NUM_PARTITIONS)
     pipeline, transport = pipeline_on(log)
@@ -116,6 +118,7 @@ def test_after_a_burst_of_a_hundred_times_the_rate_batches_stay_small_and_the_la
     assert_within_limits(pipeline)
 
 
+@pytest.mark.slow
 def test_a_flood_of_users_items_and_events_never_seen_fills_the_tables_and_no_more() -> None:
     log = MemoryLog(NUM_PARTITIONS)
     pipeline, transport = pipeline_on(log)
@@ -153,6 +156,7 @@ def test_a_flood_of_users_items_and_events_never_seen_fills_the_tables_and_no_mo
     assert_within_limits(pipeline)
 
 
+@pytest.mark.slow
 def test_a_million_ids_never_seen_leave_the_window_and_the_id_maps_at_their_limits() -> None:
     num_ids, block = 1_000_000, 20_000
     deduplicator, index = Deduplicator(WINDOW), IdIndex(ITEMS)
@@ -179,6 +183,7 @@ def test_a_million_ids_never_seen_leave_the_window_and_the_id_maps_at_their_limi
     assert grown < 50_000, "20 000 ids, and not three bytes for each"
 
 
+@pytest.mark.slow
 def test_the_encoder_stays_within_its_limits_under_ids_that_are_all_new() -> None:
     encoder = Encoder(settings(), range(NUM_PARTITIONS))
     for begin in range(0, 100_000, MAX_EVENTS):

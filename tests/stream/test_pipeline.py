@@ -271,6 +271,7 @@ def test_an_event_whose_key_is_not_its_user_is_counted() -> None:
     assert report.encoded.key_mismatches == {"missing": 1, "other": 1}
 
 
+@pytest.mark.slow
 def test_more_users_and_items_than_the_tables_hold_are_served_all_the_same() -> None:
     settings = small_settings(model={"user_capacity": 1000, "item_capacity": 100}, batching={"max_events": 50})
     log = MemoryLog()
@@ -302,6 +303,7 @@ def test_a_journal_that_cannot_be_read_refuses_the_start() -> None:
         make_pipeline(log)
 
 
+@pytest.mark.slow
 def test_the_same_log_and_seed_publish_the_same_lists() -> None:
     published = []
     for _ in range(2):

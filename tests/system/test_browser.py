@@ -75,6 +75,7 @@ def look_up(page: "Page", user: str) -> None:
     page.wait_for_function("user => document.getElementById('answer').textContent.includes(user)", arg=user)
 
 
+@pytest.mark.slow
 def test_the_page_loads_without_a_complaint_and_shows_every_part(
     browser: "Browser", untouched: tuple[Worked, str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_the_page_loads_without_a_complaint_and_shows_every_part(
         assert page.locator("#epochs tr").count() == 6
 
 
+@pytest.mark.slow
 def test_an_item_may_have_the_name_of_something_that_every_object_has(
     browser: "Browser", live: tuple[Worked, str]
 ) -> None:
@@ -97,6 +99,7 @@ def test_an_item_may_have_the_name_of_something_that_every_object_has(
         assert page.inner_text("#history li span >> nth=0") == "constructor"
 
 
+@pytest.mark.slow
 def test_numbers_move_while_events_flow(browser: "Browser", live: tuple[Worked, str]) -> None:
     worked, address = live
     with opened(browser, address) as page:
@@ -115,6 +118,7 @@ def test_numbers_move_while_events_flow(browser: "Browser", live: tuple[Worked, 
         assert page.inner_text("#rate-note") != shown
 
 
+@pytest.mark.slow
 def test_a_user_is_shown_with_history_list_reasons_and_shares(browser: "Browser", live: tuple[Worked, str]) -> None:
     with opened(browser, live[1]) as page:
         assert page.is_hidden("#found")
@@ -135,6 +139,7 @@ def test_a_user_is_shown_with_history_list_reasons_and_shares(browser: "Browser"
         assert "Nothing is known of user nobody" in page.inner_text("#answer")
 
 
+@pytest.mark.slow
 def test_a_click_on_somebody_active_shows_him(browser: "Browser", live: tuple[Worked, str]) -> None:
     with opened(browser, live[1]) as page:
         chip = page.locator("#newest button").first
@@ -145,6 +150,7 @@ def test_a_click_on_somebody_active_shows_him(browser: "Browser", live: tuple[Wo
         assert page.input_value("#user") == user
 
 
+@pytest.mark.slow
 def test_script_in_ids_and_titles_is_text(browser: "Browser", live: tuple[Worked, str]) -> None:
     with opened(browser, live[1]) as page:
         look_up(page, EVIL_USER)
@@ -174,6 +180,7 @@ def test_script_that_got_into_the_page_would_not_run(browser: "Browser", live: t
     context.close()
 
 
+@pytest.mark.slow
 def test_the_keyboard_reaches_everything_and_focus_is_visible(browser: "Browser", live: tuple[Worked, str]) -> None:
     with opened(browser, live[1]) as page:
         page.wait_for_selector("#newest button")
@@ -204,6 +211,7 @@ def test_the_keyboard_reaches_everything_and_focus_is_visible(browser: "Browser"
         assert page.get_attribute("#places details >> nth=1", "open") is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 768, 1280])
 def test_nothing_needs_sideways_scrolling(browser: "Browser", live: tuple[Worked, str], width: int) -> None:
     with opened(browser, live[1], width) as page:
@@ -231,6 +239,7 @@ CONTRASTS = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_text_has_contrast_in_dark_and_in_light(browser: "Browser", live: tuple[Worked, str]) -> None:
     grounds = set()
     for scheme in ("dark", "light"):
@@ -244,6 +253,7 @@ def test_text_has_contrast_in_dark_and_in_light(browser: "Browser", live: tuple[
     assert len(grounds) == 2
 
 
+@pytest.mark.slow
 def test_nothing_moves_by_itself_for_those_who_ask_for_that(browser: "Browser", live: tuple[Worked, str]) -> None:
     for wish, durations in (("reduce", {"0s"}), ("no-preference", {"0s", "0.2s", "0.4s"})):
         with opened(browser, live[1], reduced_motion=wish) as page:
@@ -254,6 +264,7 @@ def test_nothing_moves_by_itself_for_those_who_ask_for_that(browser: "Browser", 
         assert set(found) == durations
 
 
+@pytest.mark.slow
 def test_every_field_has_a_label_and_only_two_places_speak_by_themselves(
     browser: "Browser", live: tuple[Worked, str]
 ) -> None:
@@ -265,6 +276,7 @@ def test_every_field_has_a_label_and_only_two_places_speak_by_themselves(
         assert page.evaluate(unnamed) == 0
 
 
+@pytest.mark.slow
 def test_a_lost_connection_is_said_and_found_again(browser: "Browser") -> None:
     worked = Worked(metrics={"port": 0})
     worked.send(8)
@@ -283,6 +295,7 @@ def test_a_lost_connection_is_said_and_found_again(browser: "Browser") -> None:
     context.close()
 
 
+@pytest.mark.slow
 def test_where_users_are_not_shown_there_is_no_field_for_them(browser: "Browser") -> None:
     worked = Worked(metrics={"port": 0, "page": "numbers"})
     worked.send(8)

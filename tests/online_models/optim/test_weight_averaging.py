@@ -1,6 +1,7 @@
 """The means of the weights: over how many steps, of which rows, and that they are what scores."""
 
 import numpy as np
+import pytest
 import torch
 
 from online_models import OnlineLearner, SequenceConfig
@@ -40,6 +41,7 @@ def test_only_rows_that_took_part_move_towards_the_table() -> None:
     assert bias.tolist() == [0.5, 0.25, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_mean_of_one_step_is_the_newest_weights() -> None:
     weights = sequence_of(learned(mean_steps=1)).weights
 
@@ -49,6 +51,7 @@ def test_a_mean_of_one_step_is_the_newest_weights() -> None:
         assert torch.equal(mean, newest)
 
 
+@pytest.mark.slow
 def test_scores_come_from_the_means_alone() -> None:
     learner = learned(mean_steps=50)
     scorer = sequence_of(learner)
@@ -63,6 +66,7 @@ def test_scores_come_from_the_means_alone() -> None:
     assert not torch.equal(scorer.score(context, 24), before)
 
 
+@pytest.mark.slow
 def test_an_item_that_takes_over_a_row_begins_its_mean_anew() -> None:
     learner = learned(mean_steps=50)
     weights = sequence_of(learner).weights
@@ -75,6 +79,7 @@ def test_an_item_that_takes_over_a_row_begins_its_mean_anew() -> None:
     assert weights.mean_bias[5] == 0
 
 
+@pytest.mark.slow
 def test_items_that_take_no_part_in_a_step_keep_their_mean() -> None:
     learner = learned(max_full_softmax_items=2, num_negatives=2)
     weights = sequence_of(learner).weights
@@ -82,6 +87,7 @@ def test_items_that_take_no_part_in_a_step_keep_their_mean() -> None:
     assert len(weights.num_steps[:24].unique()) > 1
 
 
+@pytest.mark.slow
 def test_the_reranker_orders_by_its_means() -> None:
     learner = learned()
     reranker = learner._reranker

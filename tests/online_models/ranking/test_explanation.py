@@ -66,6 +66,7 @@ def test_a_probability_of_nothing_leaves_the_contributions_finite() -> None:
     assert np.isfinite(found.contributions).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_the_explained_list_is_the_ranked_one_and_its_sums_are_the_log_odds_between_places(scorer: str) -> None:
     learner = OnlineLearner(small_config(scorer))

@@ -45,6 +45,7 @@ def test_the_default_scorer_orders_its_best_anew() -> None:
     assert small_config().scorer in RERANKED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_best", [6, 100])
 def test_a_rank_in_the_report_is_the_place_in_the_list_asked_for_just_before(num_best: int) -> None:
     learner = taught(reranker=RerankerConfig(num_best=num_best, width=8, learning_rate=0.02))

@@ -38,6 +38,7 @@ def test_equal_scores_are_listed_by_row() -> None:
     assert rows.tolist() == [[0, 1, 2]]
 
 
+@pytest.mark.slow
 def test_a_large_catalogue_is_ranked_in_blocks_like_a_small_one() -> None:
     scores = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 1_500_000)).astype(np.float32))
 

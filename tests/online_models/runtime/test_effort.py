@@ -53,6 +53,7 @@ def test_low_learns_nothing_past_again() -> None:
     assert drawn == [0, 4, 4]  # one step of two, then two of two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effort", list(Effort))
 def test_every_event_is_evaluated_and_known_to_every_memory_on_every_rung(effort: Effort) -> None:
     learner, normal = OnlineLearner(small_config()), OnlineLearner(small_config())
@@ -84,6 +85,7 @@ def test_the_second_step_of_high_is_beside_other_past_events() -> None:
     assert drawn[0] != drawn[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_full_softmax_items", [20_000, 10])
 def test_a_learner_restored_between_changes_of_effort_goes_on_bit_for_bit(max_full_softmax_items: int) -> None:
     sequence = SequenceConfig(
@@ -102,5 +104,6 @@ def test_a_learner_restored_between_changes_of_effort_goes_on_bit_for_bit(max_fu
     assert never.is_finite()
 
 
+@pytest.mark.slow
 def test_efforts_lead_to_different_models() -> None:
     assert len({digest(taught(effort).state()) for effort in Effort}) == 3

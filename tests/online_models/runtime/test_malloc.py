@@ -32,6 +32,7 @@ print(megabytes() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
 def test_what_was_freed_is_kept_after_that_was_asked_for_and_not_before() -> None:
     kept, given_back = (

@@ -24,6 +24,7 @@ def test_items_count_by_how_recent_and_how_often_they_are_in_the_history() -> No
     assert scores[0, 2].log().item() < math.log(1.26)
 
 
+@pytest.mark.slow
 def test_where_people_come_back_the_default_learns_to_list_what_they_had() -> None:
     learner = OnlineLearner(small_config())
     rng = np.random.default_rng(0)

@@ -160,6 +160,7 @@ stream = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(stream, st.integers(1, 9))
 def test_the_memory_holds_what_dictionaries_hold_when_no_slot_runs_out(

@@ -39,6 +39,7 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
+@pytest.mark.slow
 @given(STATES)
 def test_what_was_flattened_comes_back_as_it_was(state: State) -> None:
     flat = flatten(state)

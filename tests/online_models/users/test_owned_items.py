@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ def test_the_room_of_reset_users_is_used_again() -> None:
     assert owned.num_pooled <= 64
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40)), max_size=12), max_size=12))
 def test_a_plain_dictionary_agrees(batches: list[list[tuple[int, int]]]) -> None:
     owned, expected = OwnedItems(8), defaultdict(list)

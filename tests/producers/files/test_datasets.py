@@ -17,6 +17,7 @@ def retail() -> list[Event]:
     return list(dataset("online-retail").events())
 
 
+@pytest.mark.slow
 def test_online_retail_has_the_published_purchases_less_what_is_no_merchandise(retail: list[Event]) -> None:
     counts = Counter(event.type for event in retail)
 

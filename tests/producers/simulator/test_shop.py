@@ -48,6 +48,7 @@ def test_events_are_good_keyed_by_user_and_have_ids_of_their_own() -> None:
     assert {event.type for event in events} == {"click", "view", "cart", "purchase", "like", "dislike"}
 
 
+@pytest.mark.slow
 def test_events_come_in_order_at_the_mean_rate() -> None:
     due = [record.due_ms or 0 for record in taken(replace(QUIET, rate=100.0), 10_000)]
 

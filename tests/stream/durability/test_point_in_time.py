@@ -26,6 +26,7 @@ def stream(lived: Stream, tmp_path: Path) -> Stream:
     return lived.copy(tmp_path / "checkpoints")
 
 
+@pytest.mark.slow
 def test_every_epoch_has_the_digest_that_the_worker_had_then(tmp_path: Path) -> None:
     stream = Stream(tmp_path)
     stream.send(64)
@@ -44,6 +45,7 @@ def test_every_epoch_has_the_digest_that_the_worker_had_then(tmp_path: Path) -> 
         assert rebuilt.num_batches == (epoch if epoch < 5 else epoch - 5)
 
 
+@pytest.mark.slow
 def test_the_lists_of_a_batch_are_made_again_byte_for_byte(stream: Stream) -> None:
     for epoch in (1, 7, 12):
         rebuilt = stream.past().rebuild(stream.past().entry(epoch), with_lists=True)
@@ -89,6 +91,7 @@ def test_records_that_are_gone_are_named_with_what_can_still_be_rebuilt(stream: 
     assert stream.past().rebuild(stream.past().entry(5)).start.epoch == 4
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_and_remarked(stream: Stream) -> None:
     (file,) = (stream.folder / "epoch-000000000012").glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
@@ -107,6 +110,7 @@ def test_other_settings_are_refused_with_both_values(stream: Stream) -> None:
         stream.past().rebuild(stream.past().entry(7))
 
 
+@pytest.mark.slow
 def test_a_model_of_changed_settings_needs_the_checkpoint_where_they_changed(stream: Stream) -> None:
     stream.start()
     changed_at = stream.checkpoint()
@@ -126,6 +130,7 @@ def test_a_model_of_changed_settings_needs_the_checkpoint_where_they_changed(str
         stream.past().rebuild(past.entry(23))
 
 
+@pytest.mark.slow
 def test_a_model_that_was_made_anew_is_rebuilt_with_what_it_began_with(stream: Stream) -> None:
     stream.start(Beginning("cold"))
     stream.send(16)

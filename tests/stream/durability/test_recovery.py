@@ -216,6 +216,7 @@ class Story:
             assert (recovered.origin, recovered.settings_since) == (segments[0][0], segments[-1][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chapter", range(4))
 def test_whatever_happens_in_whatever_order_the_state_is_the_one_that_follows_from_the_log_or_the_start_is_refused(
     tmp_path: Path, chapter: int

@@ -221,6 +221,7 @@ def test_a_model_that_was_stopped_cleanly_is_loaded_whole_and_goes_on(
     assert life.pipeline.state.learner.is_finite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_what_a_worker_of_now_added_is_continued_by_the_next_one(part: str, tmp_path: Path, lives: list[Lives]) -> None:
     written = written_before(part, tmp_path / "checkpoints")
@@ -241,6 +242,7 @@ def test_what_a_worker_of_now_added_is_continued_by_the_next_one(part: str, tmp_
 # What is looked back at.
 
 
+@pytest.mark.slow
 def test_every_epoch_of_then_is_rebuilt_with_the_lists_of_then(killed: WrittenBefore) -> None:
     looked_at = past(killed)
 
@@ -337,6 +339,7 @@ def test_another_version_of_the_model_after_a_crash_is_refused_by_name(
     assert len(killed.journal()) == 9
 
 
+@pytest.mark.slow
 def test_another_version_of_the_model_after_a_clean_stop_is_refused_by_name_until_it_is_accepted(
     stopped: WrittenBefore, lives: list[Lives], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,7 @@ event_like = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200) | st.one_of(json_values, event_like).map(lambda v: json.dumps(v).encode()))
 def test_any_bytes_become_exactly_one_event_or_one_dead_letter(value: bytes) -> None:
     decoded = Decoder(CONFIG).decode([record(value)], Decisions(decoded_at_ms=NOW_MS))

@@ -81,6 +81,7 @@ def test_auto_falls_under_a_burst_and_rises_when_it_is_over_and_no_event_is_left
     assert totals["events"] + totals["dead_letters"] == 100 + 2 * RISE_BATCHES * 4
 
 
+@pytest.mark.slow
 def test_recovery_spends_on_each_batch_what_was_spent_then_so_the_state_is_the_same_bit_for_bit(
     tmp_path: Path,
 ) -> None:

@@ -67,6 +67,7 @@ def test_the_wall_clock_and_a_few_events_from_the_future_let_nothing_expire() ->
     assert state.encoder.items.num_expiries == 0
 
 
+@pytest.mark.slow
 def test_expiry_stops_at_the_floor() -> None:
     state = state_of(item_ttl_seconds=3600, item_floor=3)
     learn(state, batch([f"i{number}" for number in range(120)], NOW_MS))
@@ -77,6 +78,7 @@ def test_expiry_stops_at_the_floor() -> None:
     assert state.encoder.items.get("i119") is not None
 
 
+@pytest.mark.slow
 def test_users_expire_too_and_come_back_as_new_ones() -> None:
     state = state_of(user_ttl_seconds=3600)
     learn(state, batch(["a", "b"] * 60, NOW_MS))
@@ -117,6 +119,7 @@ def test_impressions_and_dislikes_do_not_admit_an_item() -> None:
     assert len(state.encoder.items) == 1
 
 
+@pytest.mark.slow
 def test_what_left_and_why_and_what_waits_is_counted() -> None:
     log, newest_ms = MemoryLog(), NOW_MS - HOUR_MS
     for items, time_ms in (
@@ -141,6 +144,7 @@ def test_what_left_and_why_and_what_waits_is_counted() -> None:
 HYGIENE = {"item_ttl_seconds": 0.05, "user_ttl_seconds": 0.05, "item_admission_events": 2, "item_floor": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", ["transitions", "sequence"])
 def test_a_worker_that_dies_at_any_batch_expires_and_admits_as_one_that_never_did(scorer: str, tmp_path: Path) -> None:
     settings = fast_settings(
@@ -196,6 +200,7 @@ def drifting_hit_ratio(settings: Settings) -> tuple[float, int]:
     return float(np.mean(hits)), len(state.encoder.items)
 
 
+@pytest.mark.slow
 def test_where_items_die_and_are_born_expiry_lists_better_than_a_table_full_of_dead_ones() -> None:
     def settings(**model: Any) -> Settings:
         sizes = {"scorer": "popularity", "k": 5, "item_floor": 5, "item_capacity": 1_000, "user_capacity": 1_000}

@@ -129,6 +129,7 @@ def changed(state: State, path: str, value: Any) -> dict[str, Any]:
     return tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [0, 1, 57, 333, 450])
 def test_a_restored_quality_shows_to_the_last_bit_what_the_original_shows(cut: int) -> None:
     steps = many_steps(7, 600)

@@ -119,6 +119,7 @@ def test_exactly_the_events_that_offend_become_dead_letters_and_all_others_are_l
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", ["...x....", "x......x", "x"])
 def test_a_loss_that_is_really_infinite_is_found_in_the_same_way(lives: Lives, kinds: str) -> None:
     settings = fast_settings(batching={"max_events": 8}, model={"scorer": "sequence", "sub_step_events": 2})
@@ -231,6 +232,7 @@ def test_a_difference_that_was_accepted_at_the_start_is_accepted_when_an_event_o
     assert letters(lives) == [("not_finite", 17)]
 
 
+@pytest.mark.slow
 def test_as_many_offenders_as_are_searched_for_are_left_out_and_one_more_is_the_model(lives: Lives) -> None:
     settings = fast_settings(batching={"max_events": 32})
     produce(lives, "x" * MAX_OFFENDERS + "....")

@@ -58,6 +58,7 @@ def learn(state: WorkerState, batches: Sequence[list[Record]]) -> list[tuple[Any
     return came_out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", ["sequence", "transitions", "popularity", "mf"])
 def test_a_state_saved_in_the_middle_of_a_stream_goes_on_as_if_never_interrupted(scorer: str) -> None:
     batches = stream(300 if scorer == "transitions" else 30)
@@ -79,6 +80,7 @@ def test_a_state_saved_in_the_middle_of_a_stream_goes_on_as_if_never_interrupted
     assert min(never.totals[name] for name in ("learned", "duplicates", "late", "dead_letters")) > 0
 
 
+@pytest.mark.slow
 def test_a_state_saved_after_every_batch_goes_on_as_if_never_interrupted() -> None:
     never = WorkerState(settings(), range(NUM_PARTITIONS))
     always = WorkerState(settings(), range(NUM_PARTITIONS))

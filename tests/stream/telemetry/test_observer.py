@@ -50,6 +50,7 @@ def shop(num_events: int = 40) -> MemoryLog:
     return log
 
 
+@pytest.mark.slow
 def test_quality_counters_are_the_sums_that_the_reports_hold() -> None:
     metrics, _, reports = observed(shop())
 

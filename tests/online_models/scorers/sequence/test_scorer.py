@@ -136,6 +136,7 @@ def test_draws_of_what_was_reset_are_replaced_by_uniform_ones_and_counted_as_suc
     assert scorer._shares(forward).sum().item() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_drawn_items_pull_on_average_where_the_whole_catalogue_does() -> None:
     # Item i is taken far more often than item i + 1, so half of the draws are of a few items.
     rng = np.random.default_rng(0)

@@ -97,6 +97,7 @@ def test_a_kill_at_any_instant_leaves_whole_checkpoints(instant: str, epoch: int
     assert_whole(tmp_path, epoch, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epoch", "value", "num_at_least"), [(3, 3, 15), (2, 20, 12)], ids=["new", "again"])
 def test_a_kill_before_any_call_leaves_whole_checkpoints(
     epoch: int, value: int, num_at_least: int, tmp_path: Path

@@ -129,6 +129,7 @@ def test_a_file_of_another_length_is_found_with_both_lengths(tmp_path: Path) -> 
         store.load(EPOCH_1)
 
 
+@pytest.mark.slow
 def test_a_torn_or_senseless_state_under_a_manifest_that_agrees_is_found_too(tmp_path: Path) -> None:
     store = store_at(tmp_path, 1)
     data, rng = (tmp_path / EPOCH_1 / "state.safetensors").read_bytes(), np.random.default_rng(2)
@@ -141,6 +142,7 @@ def test_a_torn_or_senseless_state_under_a_manifest_that_agrees_is_found_too(tmp
             store.load(EPOCH_1)
 
 
+@pytest.mark.slow
 def test_another_state_never_passes_for_the_one_of_the_digest(tmp_path: Path) -> None:
     store = store_at(tmp_path, 1)
     data = (tmp_path / EPOCH_1 / "state.safetensors").read_bytes()

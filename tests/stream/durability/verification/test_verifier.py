@@ -42,6 +42,7 @@ def parted(stream: Stream, **options: Any) -> Parted:
 # What is equal.
 
 
+@pytest.mark.slow
 def test_a_stream_with_kills_repetitions_and_dead_letters_is_equal(stream: Stream) -> None:
     report = stream.verify()
 
@@ -59,6 +60,7 @@ def test_a_stream_with_kills_repetitions_and_dead_letters_is_equal(stream: Strea
     assert str(report) == f"equal: 20 epochs, 160 records, 2 checkpoints, {len(stream.lists())} lists"
 
 
+@pytest.mark.slow
 def test_nothing_is_changed_by_looking(stream: Stream) -> None:
     before = (stream.log.topics, stream.log.committed, stream.log.owner, sorted(stream.folder.rglob("*")))
     was = json.dumps([[repr(record) for record in records] for records in stream.log.topics.values()])
@@ -69,6 +71,7 @@ def test_nothing_is_changed_by_looking(stream: Stream) -> None:
     assert was == json.dumps([[repr(record) for record in records] for records in stream.log.topics.values()])
 
 
+@pytest.mark.slow
 def test_a_compacted_topic_of_lists_is_equal(stream: Stream) -> None:
     num_lists = len(stream.lists())
     stream.compact()
@@ -78,6 +81,7 @@ def test_a_compacted_topic_of_lists_is_equal(stream: Stream) -> None:
     assert (report.num_lists, report.num_lists_there) == (num_lists, 11)
 
 
+@pytest.mark.slow
 def test_a_user_that_was_erased_is_not_missed(stream: Stream) -> None:
     stream.compact()
     (place,) = [at for at, record in enumerate(stream.lists()) if record.key == b"u3"]
@@ -86,6 +90,7 @@ def test_a_user_that_was_erased_is_not_missed(stream: Stream) -> None:
     assert stream.verify().remarks == ["1 users are erased from recommendations"]
 
 
+@pytest.mark.slow
 def test_until_stops_before_what_comes_after(stream: Stream) -> None:
     stream.change_entry(15, lists_hash="0" * 16, relinked=True)
 
@@ -93,6 +98,7 @@ def test_until_stops_before_what_comes_after(stream: Stream) -> None:
     assert parted(stream).difference.epoch == 15
 
 
+@pytest.mark.slow
 def test_from_a_checkpoint_only_what_came_after_is_learned_again(stream: Stream) -> None:
     report = stream.verify(first=4)
 
@@ -100,6 +106,7 @@ def test_from_a_checkpoint_only_what_came_after_is_learned_again(stream: Stream)
     assert report.digest == stream.verify().digest
 
 
+@pytest.mark.slow
 def test_a_worker_may_commit_meanwhile(stream: Stream) -> None:
     stream.start()
     worker = stream.pipeline
@@ -117,6 +124,7 @@ def test_a_worker_may_commit_meanwhile(stream: Stream) -> None:
     assert stream.verify().last_epoch == worker.epoch
 
 
+@pytest.mark.slow
 def test_when_the_log_no_longer_holds_the_beginning_it_begins_at_the_oldest_checkpoint_and_says_so(
     stream: Stream,
 ) -> None:
@@ -130,6 +138,7 @@ def test_when_the_log_no_longer_holds_the_beginning_it_begins_at_the_oldest_chec
         stream.verify(first=0)
 
 
+@pytest.mark.slow
 def test_a_journal_that_no_longer_holds_the_beginning_needs_a_checkpoint(stream: Stream) -> None:
     stream.write_journal(stream.journal()[3:])
 
@@ -158,6 +167,7 @@ def test_a_checkpoint_that_is_not_there_is_answered_with_those_that_are(stream: 
         stream.verify(first=5)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_a_difference(stream: Stream) -> None:
     (file,) = (stream.folder / "epoch-000000000012").glob("*.safetensors")
     data = bytearray(file.read_bytes())
@@ -173,6 +183,7 @@ def test_a_damaged_checkpoint_is_a_difference(stream: Stream) -> None:
 # Lives.
 
 
+@pytest.mark.slow
 def test_after_a_change_of_settings_it_begins_at_the_checkpoint_where_they_changed(stream: Stream) -> None:
     stream.start()
     changed_at = stream.checkpoint()
@@ -198,6 +209,7 @@ def test_other_settings_are_refused_with_what_differs(stream: Stream) -> None:
         stream.verify()
 
 
+@pytest.mark.slow
 def test_a_cold_start_on_the_way_is_a_new_model_and_equal(stream: Stream) -> None:
     stream.start(Beginning("cold"))
     stream.send(40)
@@ -209,6 +221,7 @@ def test_a_cold_start_on_the_way_is_a_new_model_and_equal(stream: Stream) -> Non
     assert stream.journal()[-1].origin == END
 
 
+@pytest.mark.slow
 def test_a_rebuilt_model_is_equal_although_others_learned_before_it(stream: Stream) -> None:
     stream.start(Beginning("cold"))
     stream.send(40)
@@ -336,6 +349,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Stream], None], int, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_a_change_is_found_at_its_epoch_and_named(stream: Stream, name: str) -> None:
     tamper, epoch, what = TAMPERINGS[name]
@@ -347,6 +361,7 @@ def test_a_change_is_found_at_its_epoch_and_named(stream: Stream, name: str) -> 
     assert found.expected != found.found
 
 
+@pytest.mark.slow
 def test_a_missing_list_is_found_where_it_was_its_users_newest(stream: Stream) -> None:
     (*_, newest) = [json.loads(r.value or b"")["epoch"] for r in stream.lists() if r.key == b"u4"]
     list_missing(stream)
@@ -357,6 +372,7 @@ def test_a_missing_list_is_found_where_it_was_its_users_newest(stream: Stream) -
     assert found.found.startswith("none newer than that of epoch")
 
 
+@pytest.mark.slow
 def test_a_changed_list_is_shown_by_its_first_different_place(stream: Stream) -> None:
     list_changed(stream)
 
@@ -366,6 +382,7 @@ def test_a_changed_list_is_shown_by_its_first_different_place(stream: Stream) ->
     assert found.found.startswith('{"item":"i-never"')
 
 
+@pytest.mark.slow
 def test_of_two_changes_the_earlier_is_told(stream: Stream) -> None:
     input_changed(stream)
     changed(6)(stream)
@@ -376,6 +393,7 @@ def test_of_two_changes_the_earlier_is_told(stream: Stream) -> None:
     assert parted(other).difference.epoch == 6
 
 
+@pytest.mark.slow
 def test_a_change_of_the_input_is_told_before_a_later_break_of_the_chain(stream: Stream) -> None:
     input_changed(stream)
     changed(15)(stream)
@@ -383,6 +401,7 @@ def test_a_change_of_the_input_is_told_before_a_later_break_of_the_chain(stream:
     assert parted(stream).difference.epoch == 9
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_state_was_altered_with_checksums_made_anew_is_found(stream: Stream) -> None:
     name = "epoch-000000000012"
     manifest, saved = stream.store.load(name)
@@ -398,6 +417,7 @@ def test_a_checkpoint_whose_state_was_altered_with_checksums_made_anew_is_found(
     assert found.what == f"checkpoint {name}: {path}: the digest of the state"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_other_totals_is_found(stream: Stream) -> None:
     manifest, saved = stream.store.load("epoch-000000000012")
     import msgspec
@@ -408,6 +428,7 @@ def test_a_checkpoint_with_other_totals_is_found(stream: Stream) -> None:
     assert parted(stream).difference.what == "checkpoint epoch-000000000012: its totals"
 
 
+@pytest.mark.slow
 def test_a_group_without_offsets_is_remarked_and_no_difference(stream: Stream) -> None:
     stream.log.committed.clear()
 

@@ -87,6 +87,7 @@ def test_a_request_that_names_another_host_is_refused() -> None:
         assert request(port, "/livez", headers={"host": "evil.example"})[0] == 200
 
 
+@pytest.mark.slow
 def test_a_user_is_looked_up_and_an_id_of_any_text_is_only_an_id() -> None:
     worked = Worked(**LOCAL)
     worked.send(24)
@@ -136,6 +137,7 @@ def test_a_busy_worker_is_a_503_in_time_that_says_what_it_is_at(monkeypatch: pyt
     assert (tick["is_ready"], tick["phase"], tick["snapshot"]) == (False, "re-learning epoch 7 of 9", None)
 
 
+@pytest.mark.slow
 def test_the_stream_tells_more_as_events_come_and_sends_each_point_once() -> None:
     worked = Worked(**LOCAL)
     with worked.served() as port, stream_of(port) as stream:
@@ -182,6 +184,7 @@ def test_at_the_end_every_stream_ends_and_the_port_closes_at_once() -> None:
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("host", "page", "shows"), [
     ("127.0.0.1", "auto", True), ("0.0.0.0", "auto", False), ("0.0.0.0", "full", True), ("127.0.0.1", "numbers", False),
 ])  # fmt: skip

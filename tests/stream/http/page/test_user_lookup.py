@@ -9,6 +9,7 @@ from tests.support.events import NOW_MS, event_bytes
 from tests.support.worked import Worked
 
 
+@pytest.mark.slow
 def test_a_known_user_has_his_events_newest_first_and_the_list_that_the_model_gives_him() -> None:
     worked = Worked()
     worked.send(40)
@@ -34,6 +35,7 @@ def test_a_known_user_has_his_events_newest_first_and_the_list_that_the_model_gi
     assert (answer.user, answer.is_known, answer.epoch) == ("u3", True, worked.pipeline.epoch)
 
 
+@pytest.mark.slow
 def test_the_channels_of_a_place_add_up_to_its_odds_against_the_other_places() -> None:
     worked = Worked(evidence={"owned": ()})
     worked.send(80)
