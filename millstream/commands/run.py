@@ -85,9 +85,11 @@ def run(
         flag.may_leave_at_once = True  # while it starts; from then on the running batch is committed first
         from online_models import keep_freed_memory
         from stream.durability.start_point import Beginning, Kind
+        from stream.http.connections import raise_descriptor_limit
         from stream.worker import Worker  # torch is loaded only by the command that needs it
 
         keep_freed_memory()
+        raise_descriptor_limit()
         kind: Kind = "beginning" if from_beginning else "cold" if cold else "newest"
         if from_checkpoint is not None:
             kind = "checkpoint"

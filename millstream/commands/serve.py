@@ -19,6 +19,9 @@ def serve(config: ConfigOption = None, set_: SetOption = None, bootstrap_servers
     configure_logs(settings.log)
     with stop_on_signals(_say_stopping) as flag:
         flag.may_leave_at_once = True  # while it starts
+        from stream.http.connections import raise_descriptor_limit
+
+        raise_descriptor_limit()
         from stream.http.api import ListServer  # the HTTP packages are loaded only by the command that needs them
 
         server = ListServer(settings)

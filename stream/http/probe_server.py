@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 
 from stream.config.settings import MetricsSettings, ServeSettings
 from stream.errors import ConfigError
+from stream.http.connections import Bounded, Crowd, GuardedProtocol, Listener, connections_at_most
 from stream.http.host_check import is_loopback
 from stream.logs import log_event
 from stream.telemetry.health import Health, Verdict
@@ -23,6 +25,8 @@ from stream.telemetry.metrics import CONTENT_TYPE, Metrics
 __all__ = ["HttpServer", "create_app"]
 
 STOP_SECONDS = 3.0
+MOST_REQUESTS = 256
+"""On the worker's port: monitoring, probes, and the viewers of the page."""
 
 
 def create_app(metrics: Metrics, health: Health, more: Sequence[Route] = ()) -> Starlette:
@@ -32,10 +36,11 @@ def create_app(metrics: Metrics, health: Health, more: Sequence[Route] = ()) -> 
         metrics.set("millstream_ready", float(health.ready().ok))
         return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
-    def live(_: Request) -> Response:
+    # Not in the pool of threads, where they would wait for whoever reads the metrics.
+    async def live(_: Request) -> Response:
         return _answer(health.live())
 
-    def ready(_: Request) -> Response:
+    async def ready(_: Request) -> Response:
         return _answer(health.ready())
 
     return Starlette(
@@ -60,6 +65,7 @@ class HttpServer:
         app: what to serve (ASGI).
         config: host and port; port 0 takes a free one.
         section: where these settings are, for messages.
+        most_requests: at a time; fewer where the limit of open files is low. Probes are answered beyond it.
         stop_seconds: how long running requests may take to finish at the end.
         options: of uvicorn, beside ours.
 
@@ -73,11 +79,17 @@ class HttpServer:
         config: MetricsSettings | ServeSettings,
         *,
         section: str = "metrics",
+        most_requests: int = MOST_REQUESTS,
         stop_seconds: float = STOP_SECONDS,
         **options: Any,
     ) -> None:
         self._stop_seconds = stop_seconds
-        self._socket = _bind(config, section)
+        most = connections_at_most(most_requests)
+        if most < most_requests:
+            hint = f"connections to {section}.port are kept to this: raise the limit of open files (ulimit -n)"
+            log_event(logging.WARNING, "few_descriptors", connections=most, wanted=most_requests, hint=hint)
+        crowd = Crowd(most, section)
+        self._socket = _bind(config, section, crowd)
         self.port: int = self._socket.getsockname()[1]
         if isinstance(config, MetricsSettings) and not is_loopback(config.host):  # the lists' server says what it lacks
             log_event(
@@ -90,9 +102,11 @@ class HttpServer:
             "log_config": None,
             "access_log": False,
             "lifespan": "off",
+            "loop": "asyncio",  # the limits are those of its accept and of this protocol
+            "http": partial(GuardedProtocol, crowd),
             "timeout_graceful_shutdown": 2,
         }
-        self._server = uvicorn.Server(uvicorn.Config(app, **ours | options))
+        self._server = uvicorn.Server(uvicorn.Config(Bounded(app, most), **ours | options))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="millstream-http", daemon=True
         )
@@ -112,10 +126,11 @@ class HttpServer:
         self._socket.close()
 
 
-def _bind(config: MetricsSettings | ServeSettings, section: str) -> socket.socket:
+def _bind(config: MetricsSettings | ServeSettings, section: str, crowd: Crowd) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = Listener(family, kind, protocol)
+        listener.crowd = crowd
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)  # from here on a probe waits for its answer instead of being refused

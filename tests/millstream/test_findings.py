@@ -1,5 +1,6 @@
 """What status and doctor find: each check is well when all is well, and says what to do when not."""
 
+import resource
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -293,3 +294,12 @@ def test_a_duration_is_in_the_largest_unit_that_it_has_two_of() -> None:
     shown = [duration(seconds) for seconds in (-1, 0, 119, 120, 7_199, 7_200, 172_799, 172_800)]
 
     assert shown == ["0 s", "0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"]
+
+
+def test_a_low_limit_of_open_files_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for hard in (1_024, 4_096, resource.RLIM_INFINITY):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, hard=hard: (256, hard))
+        found.append(machine(checkpoints={"url": str(tmp_path)})[-1])
+    assert [finding.level for finding in found] == ["warning", "ok", "ok"]
+    assert "LimitNOFILE" in found[0].fix

@@ -1,6 +1,7 @@
-"""Can the worker write its checkpoints here, and take its port?"""
+"""Can the worker write its checkpoints here, take its port, and open as many files as it may need?"""
 
 import os
+import resource
 import shutil
 import socket
 import tempfile
@@ -18,10 +19,22 @@ __all__ = ["machine_findings"]
 MIN_FREE_BYTES = 1_000_000_000
 """Less is little, whatever the size of a checkpoint: a model grows."""
 
+FEW_DESCRIPTORS = 4_096
+"""Enough for all followers and requests of `millstream serve` by default, and what else it opens."""
+
 
 def machine_findings(settings: Settings) -> list[Finding]:
-    """Return what was found of the checkpoints' folder and of the port; nothing is left behind."""
-    return [*_checkpoints(settings), _port(settings)]
+    """Return what was found of the checkpoints' folder, the port and the limits; nothing is left behind."""
+    return [*_checkpoints(settings), _port(settings), _descriptors()]
+
+
+def _descriptors() -> Finding:
+    """Judge the hard limit, to which worker and server raise their own at the start."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or hard >= FEW_DESCRIPTORS:
+        return ok("open files", "as many as are needed" if hard == resource.RLIM_INFINITY else f"up to {hard:,}")
+    fix = f"allow {FEW_DESCRIPTORS:,} (ulimit -Hn, LimitNOFILE of systemd), if 'millstream serve' runs here"
+    return warning("open files", f"up to {hard:,}: 'millstream serve' takes fewer connections than it could", fix)
 
 
 def _checkpoints(settings: Settings) -> list[Finding]:

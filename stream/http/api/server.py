@@ -25,7 +25,7 @@ __all__ = ["ListServer"]
 WATCH_SECONDS = 0.2
 REFRESH_SECONDS = 5.0
 MAX_REQUESTS = 1_000
-"""Connections beyond those who follow a user; from there on a request is refused at once."""
+"""Beyond those who follow a user; from there on a request is refused at once, but never a probe."""
 
 
 class ListServer:
@@ -58,6 +58,7 @@ class ListServer:
             app,
             config,
             section="serve",
+            most_requests=MAX_REQUESTS + config.max_stream_clients,
             stop_seconds=stop_seconds,
             **_options(config, self._certificate, stop_seconds),
         )
@@ -127,7 +128,6 @@ def _options(config: ServeSettings, certificate: Certificate | None, stop_second
         "server_header": False,
         "proxy_headers": bool(config.trusted_proxies),
         "forwarded_allow_ips": list(config.trusted_proxies),
-        "limit_concurrency": MAX_REQUESTS + config.max_stream_clients,
         "timeout_graceful_shutdown": int(stop_seconds),
     }
     if certificate is not None:
