@@ -89,7 +89,11 @@ class Checkpointing:
             log_event(logging.WARNING, "checkpoint_skipped", hint="the one before is still being written")
             return
         begun = self._monotonic()
-        moment, state = pipeline.moment(), pipeline.state.state()
+        try:
+            moment, state = pipeline.moment(), pipeline.state.state()
+        except OSError as error:  # no descriptor, no memory file: the stream can do without this checkpoint
+            self._failed(Failed(epoch=pipeline.epoch, reason=str(error), seconds=0.0, is_fenced=False))
+            return
         self._metrics.set("millstream_checkpoint_copy_seconds", self._monotonic() - begun)
         self._watch("state_copied")
         if self._writer.offer(moment, state):

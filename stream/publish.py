@@ -1,13 +1,13 @@
 """Rows become ids: lists, dead letters and the journal record, ready for the transaction of a batch."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 
 import msgspec
 
 from online_models import MODEL_VERSION, NO_ROW, IdIndex, TopK
 from stream.config.settings import Settings
 from stream.ingest.encode import TouchedUsers
+from stream.versions import VERSIONS
 from stream.wire.dead_letters import DeadLetter
 from stream.wire.formats import DEAD_LETTER_FORMAT, JOURNAL_FORMAT, LIST_FORMAT, format_header
 from stream.wire.records import Headers, OutRecord
@@ -33,7 +33,7 @@ class Publisher:
         self._app = settings.worker.transactional_id
         self._model = f"{settings.model.scorer}-{MODEL_VERSION}"
         self._max_record_bytes = max_record_bytes
-        self._version = version("millstream").encode()
+        self._version = VERSIONS["millstream"].encode()
         self._encode = msgspec.json.Encoder().encode
 
     def lists(self, top: TopK, touched: TouchedUsers, items: IdIndex, epoch: int, now_ms: int) -> list[OutRecord]:

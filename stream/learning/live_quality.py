@@ -9,7 +9,6 @@ import zlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 
@@ -20,10 +19,11 @@ from river import drift, stats, utils
 from online_models import NO_ROW, State, StateError, StepReport, hit_rate, ndcg, reciprocal_rank
 from stream.config.settings import QualitySettings
 from stream.logs import log_event
+from stream.versions import VERSIONS
 
 __all__ = ["Coverage", "LiveQuality", "ModelQuality"]
 
-_RIVER_VERSION = version("river")
+_RIVER_VERSION = VERSIONS["river"]
 _LIVE_KINDS = {
     "window_events": "int",
     "drift_delta": "float",

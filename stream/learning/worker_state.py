@@ -8,7 +8,6 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from stream.ingest.decode import Decoded, Decoder
 from stream.ingest.encode import Encoded, Encoder, TouchedUsers
 from stream.learning.decisive import learner_config
 from stream.learning.live_quality import LiveQuality
+from stream.versions import VERSIONS
 from stream.wire.decisions import Decisions
 from stream.wire.fingerprint import add_hashes, hex_digits
 from stream.wire.records import Record
@@ -49,7 +49,7 @@ def environment(learner: OnlineLearner) -> dict[str, str]:
     """Return what the last bits of a float can depend on besides the settings: versions, device, threads."""
     names = ("millstream", "torch", "numpy", "river")
     machine = {"device": learner.device, "machine": platform.machine()} | cpu_facts()
-    return {name: version(name) for name in names} | machine
+    return {name: VERSIONS[name] for name in names} | machine
 
 
 class WorkerState:

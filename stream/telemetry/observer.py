@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from importlib.metadata import version
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from stream.logs import log_event
 from stream.pipeline import BatchReport
 from stream.telemetry.list_overlap import PreviousLists
 from stream.telemetry.metrics import EFFORTS, STAGES, Metrics
+from stream.versions import VERSIONS
 from stream.wire.schema import EVENT_TYPES, JournalEntry
 
 __all__ = ["Observer", "waits_seconds"]
@@ -40,11 +40,11 @@ class Observer:
         metrics.set(
             "millstream_build_info",
             1,
-            version=version("millstream"),
+            version=VERSIONS["millstream"],
             model=scorer,
             device=state.learner.device,
-            torch=version("torch"),
-            kafka_python=version("kafka-python"),
+            torch=VERSIONS["torch"],
+            kafka_python=VERSIONS["kafka-python"],
         )
 
     def recovered(self, recovered: Recovered, newest: JournalEntry | None, num_damaged: int) -> None:

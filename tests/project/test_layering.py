@@ -17,7 +17,7 @@ PACKAGES = ("stream", "online_models", "producers", "millstream")
 
 FLOORS = {
     "stream": (
-        ("errors", "failpoints"),
+        ("errors", "failpoints", "versions"),
         ("wire",),
         ("config",),
         ("logs",),

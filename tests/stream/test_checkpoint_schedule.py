@@ -360,6 +360,27 @@ def test_closing_does_not_wait_for_what_is_being_written_and_it_does_not_count(l
     assert names(lives) == [], "the lock was given back before it was renamed"
 
 
+def test_a_copy_that_the_system_refuses_is_a_failed_checkpoint_and_no_end(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = lives.start()
+    learn(lives)
+    life.clock.advance(INTERVAL_SECONDS)
+
+    def refused() -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as few_files:
+        few_files.setattr(life.pipeline, "moment", refused)
+        life.checkpointing.after_batch(life.pipeline)
+    assert outcomes(life) == {"written": 0, "failed": 1, "skipped": 0}
+
+    life.clock.advance(INTERVAL_SECONDS)
+    life.checkpointing.after_batch(life.pipeline)
+    written(life)
+    assert names(lives) == [1]
+
+
 def test_the_thread_ends_with_its_owner(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     store = CheckpointStore(str(tmp_path), 1)

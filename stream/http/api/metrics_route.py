@@ -1,11 +1,10 @@
 """What a scrape says: the counts of requests, and how view and follower are at that moment."""
 
-from importlib.metadata import version
-
 from stream.http.api.list_stream import StreamClients
 from stream.http.api.materialized_lists import ListView
 from stream.http.api.topic_follower import Follower
 from stream.telemetry.metrics import Metrics
+from stream.versions import VERSIONS
 
 __all__ = ["Exposition"]
 
@@ -23,7 +22,7 @@ class Exposition:
     def __init__(self, metrics: Metrics, view: ListView, follower: Follower, clients: StreamClients) -> None:
         self._metrics, self._view, self._follower, self._clients = metrics, view, follower, clients
         self._counted: dict[str, int] = {}
-        labels = {"version": version("millstream"), "kafka_python": version("kafka-python")}
+        labels = {"version": VERSIONS["millstream"], "kafka_python": VERSIONS["kafka-python"]}
         metrics.set("millstream_serve_build_info", 1, **labels)
 
     def text(self) -> bytes:

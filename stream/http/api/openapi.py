@@ -1,6 +1,5 @@
 """The HTTP interface as an OpenAPI 3.1 document: written from the structs of the wire and the limits of this server."""
 
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -8,6 +7,7 @@ import msgspec
 from stream.config.settings import Settings
 from stream.http.api.list_routes import MAX_K
 from stream.http.api.problem_details import CONTENT_TYPE, PROBLEMS, problem_type
+from stream.versions import VERSIONS
 from stream.wire.schema import MAX_TIME_MS, Event, Recommendation
 
 __all__ = ["openapi_document", "openapi_json"]
@@ -50,7 +50,7 @@ def openapi_document(settings: Settings, *, has_tokens: bool) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Millstream",
-            "version": version("millstream"),
+            "version": VERSIONS["millstream"],
             "summary": "A recommender that never stops learning: events in, lists out.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
