@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from stream.config.settings import CheckpointSettings
 from stream.durability.checkpoints import CheckpointStore, CheckpointWriter, Failed, Manifest, Written, name_of
-from stream.errors import FencedError
+from stream.errors import FencedError, RefusedToStart
 from stream.failpoints import Watch, unwatched
 from stream.logs import log_event
 from stream.pipeline import Pipeline
@@ -77,6 +77,7 @@ class Checkpointing:
         """Begin a checkpoint if it is time; take in what became of earlier ones."""
         if self._writer is None:
             return
+        self._take_in(pipeline)  # first: a folder is locked again only while nothing is written
         if pipeline.epoch > max(0, self._offered_epoch) and self._monotonic() >= self._due:
             self._due = self._monotonic() + self._config.interval_seconds
             self._offer(pipeline)
@@ -92,7 +93,7 @@ class Checkpointing:
         try:
             moment, state = pipeline.moment(), pipeline.state.state()
         except OSError as error:  # no descriptor, no memory file: the stream can do without this checkpoint
-            self._failed(Failed(epoch=pipeline.epoch, reason=str(error), seconds=0.0, is_fenced=False))
+            self._failed(Failed(epoch=pipeline.epoch, reason=str(error), seconds=0.0, is_fenced=False), pipeline)
             return
         self._metrics.set("millstream_checkpoint_copy_seconds", self._monotonic() - begun)
         self._watch("state_copied")
@@ -105,7 +106,7 @@ class Checkpointing:
             if isinstance(outcome, Written):
                 self._written(outcome, pipeline)
             else:
-                self._failed(outcome)
+                self._failed(outcome, pipeline)
 
     def _written(self, outcome: Written, pipeline: Pipeline) -> None:
         moment = outcome.manifest.moment
@@ -122,7 +123,7 @@ class Checkpointing:
         self._metrics.set("millstream_checkpoint_bytes", num_bytes)
         self._metrics.set("millstream_checkpoint_last_success_timestamp_seconds", manifest.created_at_ms / 1000)
 
-    def _failed(self, outcome: Failed) -> None:
+    def _failed(self, outcome: Failed, pipeline: Pipeline) -> None:
         if outcome.is_fenced:
             raise FencedError(f"the checkpoint of epoch {outcome.epoch} was not written: {outcome.reason}")
         self._offered_epoch = -1
@@ -133,6 +134,18 @@ class Checkpointing:
             reason=outcome.reason,
             hint="the stream goes on; a restart re-learns from the checkpoint before. Look at disk and permissions",
         )
+        if outcome.is_unlocked:
+            self._lock_again(pipeline)
+
+    def _lock_again(self, pipeline: Pipeline) -> None:
+        """A lock that is gone is no fence: the brokers say whether another worker is at it, and if not we go on."""
+        try:
+            pipeline.lock_again()
+        except RefusedToStart as refused:
+            log_event(logging.ERROR, "checkpoints_unlocked", reason=str(refused), hint="the stream goes on without")
+            return
+        self._due = self._monotonic()  # what was there may be gone, too
+        log_event(logging.WARNING, "checkpoints_locked_again", hint="somebody moved or removed the folder or its lock")
 
     def finish(self, pipeline: Pipeline) -> None:
         """Write the state as it is now, so that the next start has nothing to re-learn; used at a clean end only."""
@@ -142,10 +155,11 @@ class Checkpointing:
             log_event(logging.ERROR, "checkpoint_unfinished", hint="the disk does not answer; a restart re-learns more")
             return
         self._take_in(pipeline)
-        if pipeline.epoch > max(0, self._offered_epoch):
-            self._offer(pipeline)
-            self._writer.wait(FINISH_SECONDS)
-            self._take_in(pipeline)
+        for _ in range(2):  # once more where the folder had to be locked again
+            if pipeline.epoch > max(0, self._offered_epoch):
+                self._offer(pipeline)
+                self._writer.wait(FINISH_SECONDS)
+                self._take_in(pipeline)
 
     def close(self) -> None:
         """End the writing thread; what it is writing stays unfinished and does not count."""

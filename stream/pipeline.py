@@ -124,6 +124,16 @@ class Pipeline:
         """Commit nothing new, which is refused to a worker that was fenced."""
         self._transport.commit([], self._positions)
 
+    def lock_again(self) -> None:
+        """Take the checkpoints anew, whose lock is gone; only between two batches.
+
+        Raises:
+            FencedError: the brokers say that another worker took over.
+            RefusedToStart: the folder cannot be locked.
+        """
+        self._confirm_ownership()
+        self._recovery.lock_folder(self._confirm_ownership)
+
     def run_once(self) -> BatchReport | None:
         """Carry one micro-batch from the log to the published lists; None when no record came in time.
 

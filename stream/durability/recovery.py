@@ -81,7 +81,7 @@ class Recovery:
         return base
 
     def lock_folder(self, confirm: Callable[[], None]) -> None:
-        """Keep other workers out of the checkpoints; once, after the worker that held them was fenced.
+        """Keep other workers out of the checkpoints, after the worker that held them was fenced.
 
         Args:
             confirm: raises when another worker has fenced this one since.

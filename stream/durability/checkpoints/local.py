@@ -114,10 +114,14 @@ class LocalBase:
 
     def lock(self, owner: str, wait_seconds: float, confirm: Callable[[], None]) -> None:
         """Keep other workers out, and remove what a killed one left; see `take_lock`."""
+        lost = self._lock
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)  # it may have been taken away since we had it
             self._lock = take_lock(self._folder, owner, wait_seconds, confirm)
         except OSError as error:
             raise RefusedToStart(f"{self.shown}: the folder could not be locked: {error}. {_ADVICE}") from error
+        if lost is not None:
+            lost.release()
         for path in self._folder.glob(f"{TEMPORARY}*"):
             with suppress(OSError):  # rubbish that cannot be removed is in nobody's way
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from stream.errors import FencedError, RefusedToStart
 
-__all__ = ["LOCK", "TEMPORARY", "FolderLock", "take_lock"]
+__all__ = ["LOCK", "TEMPORARY", "FolderLock", "LockLost", "take_lock"]
 
 LOCK = "lock.json"
 TEMPORARY = ".tmp-"
@@ -33,12 +33,15 @@ class _Holder(Struct, frozen=True, kw_only=True):
     host: str
 
 
+class LockLost(OSError):
+    """The lock file is away, or the one that is there is no newer worker's of ours. It tells nothing of who is who."""
+
+
 class FolderLock:
     """The lock of one folder, held until `release` or the end of the process."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self._path = path
-        self._descriptor = descriptor
+    def __init__(self, path: Path, descriptor: int, owner: str) -> None:
+        self._path, self._descriptor, self._owner = path, descriptor, owner
         self._is_released = False
 
     def check(self) -> None:
@@ -46,14 +49,19 @@ class FolderLock:
 
         Raises:
             FencedError: another worker took it over, or we gave it back.
+            LockLost: the lock file is away, or was replaced by none of a living worker of ours: ask the brokers.
+            OSError: the folder cannot be looked at.
         """
         if self._is_released:
             raise FencedError(f"{self._path}: this worker has given its checkpoints back and must not write any more")
-        if not _is_file_of(self._path, self._descriptor):
-            raise FencedError(
-                f"{self._path}: another worker with the same transactional id has taken over these checkpoints; this "
-                "one must not write any more"
-            )
+        if _is_file_of(self._path, self._descriptor):
+            return
+        if (holder := _living_holder(self._path)) != self._owner:
+            raise LockLost(f"{self._path}: the lock of this worker is gone; the folder is held by {holder or 'nobody'}")
+        raise FencedError(
+            f"{self._path}: another worker with the same transactional id has taken over these checkpoints; this "
+            "one must not write any more"
+        )
 
     def release(self) -> None:
         """Let the next one have it. The file stays: removing it would let two hold it."""
@@ -85,7 +93,7 @@ def take_lock(folder: Path, owner: str, wait_seconds: float, confirm: Callable[[
             continue
         if is_free:
             _sign(descriptor, owner)
-            return FolderLock(path, descriptor)
+            return FolderLock(path, descriptor, owner)
         holder, inode = _read_holder(descriptor), os.fstat(descriptor).st_ino
         os.close(descriptor)
         if holder is not None and holder.owner != owner:
@@ -109,7 +117,7 @@ def _take_over(path: Path, owner: str) -> FolderLock:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     _sign(descriptor, owner)
     mine.rename(path)
-    return FolderLock(path, descriptor)
+    return FolderLock(path, descriptor, owner)
 
 
 def _try_flock(descriptor: int) -> bool:
@@ -126,6 +134,21 @@ def _is_file_of(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def _living_holder(path: Path) -> str | None:
+    """Return the owner text of the process that holds the lock file that is there now; None: none does."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        if _try_flock(descriptor):  # given back by the closing
+            return None
+        holder = _read_holder(descriptor)
+        return None if holder is None else holder.owner
+    finally:
+        os.close(descriptor)
 
 
 def _sign(descriptor: int, owner: str) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints cannot be written while the worker runs: the stream goes on, and says so."""
 
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,34 @@ pytestmark = pytest.mark.broker
 
 WRITTEN = 'millstream_checkpoints_total{outcome="written"}'
 FAILED = 'millstream_checkpoints_total{outcome="failed"}'
+
+
+@pytest.mark.parametrize("trouble", ["removed", "moved away", "emptied", "without its lock"])
+def test_a_folder_that_is_really_gone_is_made_again_and_does_not_end_the_worker(
+    trouble: str, settings: Settings, launch: Start, tmp_path: Path
+) -> None:
+    folder, port = tmp_path / "checkpoints", free_port()
+    overrides: dict[str, Any] = {"checkpoints.interval_seconds": 0.2, "metrics.port": port}
+    worker = launch(settings, **overrides)
+    produce(settings, 0, 50)
+    until(lambda: num_read(settings) == 50 and metric(port, WRITTEN) > 0, worker)
+    num_written = metric(port, WRITTEN)
+    if trouble == "removed":
+        shutil.rmtree(folder)
+    elif trouble == "moved away":
+        folder.rename(tmp_path / "aside")
+    elif trouble == "emptied":
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    else:
+        (folder / "lock.json").unlink()
+
+    produce(settings, 50, 100)
+    until(lambda: num_read(settings) == 100 and metric(port, WRITTEN) > num_written, worker)
+    assert metric(port, FAILED) > 0
+    assert "checkpoints_locked_again" in worker.text()
+    assert stopped(worker) == 0
+    assert_as_if_undisturbed(settings, folder, 100)
 
 
 @pytest.mark.parametrize("trouble", ["the folder is gone", "the disk is full"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.durability.checkpoints import CheckpointStore
+from stream.durability.checkpoints import CheckpointStore, CheckpointUnavailable
 from stream.errors import FencedError, RefusedToStart
 from stream.failpoints import unwatched
 from tests.support.checkpoint_states import exit_status, fork, moment_at, state_at
@@ -161,6 +162,37 @@ def test_a_hanging_worker_is_taken_over_from_more_than_once(tmp_path: Path) -> N
         store.lock(OWNER, wait_seconds=0.0)
 
     assert [write(1)(store) for store in (first, second, third)] == [FENCED, FENCED, 0]
+
+
+@pytest.mark.parametrize("damage", ["the file is removed", "the folder is removed", "a copy stands in its place"])
+def test_a_lock_that_is_gone_is_no_fence_and_can_be_taken_again(damage: str, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    store = CheckpointStore(str(folder), 2)
+    store.lock(OWNER)
+    if damage == "the folder is removed":
+        shutil.rmtree(folder)
+    else:
+        (folder / "lock.json").rename(folder / "old.json")
+    if damage == "a copy stands in its place":
+        (folder / "lock.json").write_bytes((folder / "old.json").read_bytes())
+
+    with pytest.raises(CheckpointUnavailable, match="the lock of this worker is gone; the folder is held by nobody"):
+        store.write(moment_at(1), state_at(1), 0)
+    store.lock(OWNER, wait_seconds=0.0)
+
+    assert write(2)(store) == 0
+    with pytest.raises(RefusedToStart, match="held by"):
+        CheckpointStore(str(folder), 2).lock("millstream-1 on events", wait_seconds=0.0)
+
+
+def test_a_folder_that_a_worker_of_another_owner_made_anew_is_not_written_to_and_is_no_fence(tmp_path: Path) -> None:
+    store, foreign = CheckpointStore(str(tmp_path), 2), CheckpointStore(str(tmp_path), 2)
+    store.lock(OWNER)
+    (tmp_path / "lock.json").unlink()
+    foreign.lock("millstream-1 on events")
+
+    with pytest.raises(CheckpointUnavailable, match="held by millstream-1 on events"):
+        store.write(moment_at(1), state_at(1), 0)
 
 
 def test_an_unlocked_folder_is_free_and_its_former_holder_cannot_write(tmp_path: Path) -> None:
