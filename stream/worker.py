@@ -86,6 +86,7 @@ class Worker:
             self._checkpointing.begin(self._pipeline)
             undo.pop_all()
         self._observer = Observer(self._metrics, self._pipeline.state, settings.model.scorer)
+        self._metrics.set("millstream_journal_foreign_records", self._transport.num_foreign_journal_records)
         self._observer.recovered(self._pipeline.recovered, self._pipeline.newest, len(self._recovery.damaged))
 
     def _connect(self) -> KafkaTransport:

@@ -210,7 +210,7 @@ class _Run:
         return Evidence(
             settings=settings,
             records=records,
-            entries=[read_entry(record) for record in _read(settings, topics.journal)],
+            entries=[e for record in _read(settings, topics.journal) if (e := read_entry(record)) is not None],
             lists=_read(settings, topics.recommendations),
             dead_letters=_read(settings, topics.dead_letters),
             offsets=self._offsets.committed(),

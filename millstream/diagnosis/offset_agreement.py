@@ -6,7 +6,7 @@ from millstream.diagnosis.findings import Finding, error, ok
 from stream.config.settings import Settings
 from stream.log.kafka import newest_record
 from stream.log.kafka.group_lag import PartitionStanding, standings
-from stream.wire.journal_record import read_entry
+from stream.wire.journal_record import ForeignRecords
 from stream.wire.schema import JournalEntry
 
 __all__ = ["agreement", "newest_entry", "newest_entry_and_standings"]
@@ -22,10 +22,9 @@ def newest_entry(settings: Settings) -> JournalEntry | None:
         BrokerUnreachable: no broker answered.
         RefusedToStart: the journal topic does not exist, or holds something else.
     """
-    record = newest_record(
-        settings.kafka, settings.topics.journal, lambda record: read_entry(record).topic == settings.topics.events
-    )
-    return None if record is None else read_entry(record)
+    journal = ForeignRecords(settings.topics.events)
+    record = newest_record(settings.kafka, settings.topics.journal, lambda found: journal.entry(found) is not None)
+    return None if record is None else journal.entry(record)
 
 
 def newest_entry_and_standings(settings: Settings) -> tuple[JournalEntry | None, dict[int, PartitionStanding]]:

@@ -164,13 +164,14 @@ class MemoryHistory:
     def newest(self) -> JournalEntry | None:
         """Return the newest journal entry, or None."""
         journal = self._log.published(self._log.journal_topic)
-        return self._read(len(journal) - 1) if journal else None
+        entries = (self._read(offset) for offset in reversed(range(len(journal))))
+        return next((entry for entry in entries if entry is not None), None)
 
     def entries(self, first_epoch: int) -> Iterator[JournalEntry]:
         """Yield the journal's entries from `first_epoch` on."""
         for offset in range(len(self._log.published(self._log.journal_topic))):
             entry = self._read(offset)
-            if entry.epoch >= first_epoch:
+            if entry is not None and entry.epoch >= first_epoch:
                 yield entry
 
     def records(self, entry: JournalEntry) -> list[Record]:
@@ -193,7 +194,7 @@ class MemoryHistory:
     def close(self) -> None:
         """Nothing to do."""
 
-    def _read(self, offset: int) -> JournalEntry:
+    def _read(self, offset: int) -> JournalEntry | None:
         record = self._log.published(self._log.journal_topic)[offset]
         return read_entry(Record(record.topic, 0, offset, record.key, record.value, record.headers, 0))
 

@@ -219,6 +219,9 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_checkpoints_damaged": MetricSpec(
         "gauge", "Checkpoints that the last start passed over because they are damaged; 0 is normal.", {}
     ),
+    "millstream_journal_foreign_records": MetricSpec(
+        "gauge", "Records of the journal topic that are none of ours, as far as the last start looked back.", {}
+    ),
     "millstream_recovered_batches": MetricSpec("gauge", "Batches that the last start re-learned.", {}),
     "millstream_recovery_seconds": MetricSpec("gauge", "How long the last start took to rebuild the state.", {}),
     "millstream_gpu_memory_bytes": MetricSpec(

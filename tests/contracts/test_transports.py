@@ -244,7 +244,7 @@ def commit_batches(log: Log, sizes: list[int]) -> list[JournalEntry]:
         poll_all(transport, size)
         entries.append(an_entry(log, number + 1, first, first + size))
         first += size
-        transport.commit([OutRecord(log.journal, b"us", msgspec.json.encode(entries[-1]))], {0: first})
+        transport.commit([OutRecord(log.journal, log.app.encode(), msgspec.json.encode(entries[-1]))], {0: first})
     return entries
 
 
@@ -254,6 +254,25 @@ def test_a_log_without_commits_has_no_history(log: Log) -> None:
     assert history.newest() is None
     assert list(history.entries(1)) == []
     assert history.partitions == (0,)
+
+
+def test_foreign_records_in_the_journal_are_passed_over(log: Log) -> None:
+    entries = commit_batches(log, [2, 1])
+    foreign = [
+        OutRecord(log.journal, None, b"garbage"),
+        OutRecord(log.journal, log.app.encode(), b"\xff\x00"),
+        OutRecord(log.journal, log.app.encode(), b"{}"),
+        OutRecord(log.journal, b"else", b'[{"epoch": 3}]'),
+        OutRecord(log.journal, log.app.encode(), None),
+        OutRecord(log.journal, None, msgspec.json.encode(entries[0])),  # a copy that somebody made
+    ]
+    log.open().commit(foreign, {0: 3})
+    history = log.open_history()
+
+    assert history.newest() == entries[1]
+    assert list(history.entries(1)) == entries
+    another = log.open()
+    assert another.positions() == {0: 3}
 
 
 def test_history_holds_what_was_committed_from_any_epoch_on(log: Log) -> None:

@@ -11,7 +11,7 @@ from stream.config.settings import Settings
 from stream.errors import BrokerUnreachable, RecordsGone
 from stream.log.kafka.client import connecting
 from stream.log.kafka.topic_reader import TopicReader, newest_record, open_consumer, poll_in_order, topic_partitions
-from stream.wire.journal_record import read_entry
+from stream.wire.journal_record import ForeignRecords
 from stream.wire.records import Record
 from stream.wire.schema import JournalEntry, OffsetRange
 
@@ -40,6 +40,7 @@ class KafkaHistory:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._kafka = settings.kafka
+        self._foreign = ForeignRecords(settings.topics.events)
         self._consumer = open_consumer(self._kafka, "history", max_poll_records=MAX_POLL_RECORDS)
         with connecting(self._kafka):
             self._partitions = topic_partitions(self._consumer, settings.topics.events)
@@ -58,7 +59,7 @@ class KafkaHistory:
     def newest(self) -> JournalEntry | None:
         """Return the newest journal entry for the events topic, or None."""
         record = newest_record(self._kafka, self._settings.topics.journal, self._is_ours)
-        return None if record is None else read_entry(record)
+        return None if record is None else self._foreign.entry(record)
 
     def entries(self, first_epoch: int) -> Iterator[JournalEntry]:
         """Yield the journal's entries for the events topic that are there, from `first_epoch` on, in their order."""
@@ -78,11 +79,11 @@ class KafkaHistory:
     def _read(self, reader: TopicReader) -> Iterator[JournalEntry]:
         while not reader.caught_up():
             for record in reader.poll(POLL_SECONDS):
-                if self._is_ours(record):
-                    yield read_entry(record)
+                if (entry := self._foreign.entry(record)) is not None:
+                    yield entry
 
     def _is_ours(self, record: Record) -> bool:
-        return read_entry(record).topic == self._settings.topics.events
+        return self._foreign.entry(record) is not None
 
     def records(self, entry: JournalEntry) -> list[Record]:
         """Return the records of a batch in (partition, offset) order. Entries are asked for in their order.

@@ -3,6 +3,7 @@
 The guards around the client's traps are listed in docs/decisions/0002; each is marked here where it stands.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,8 @@ from stream.log.kafka.deadline import DeadlineThread
 from stream.log.kafka.start_offsets import start_offsets
 from stream.log.kafka.topic_admin import max_message_bytes, missing_topics
 from stream.log.kafka.topic_reader import newest_record, open_consumer, poll_in_order, topic_partitions
-from stream.wire.journal_record import read_entry
+from stream.logs import log_event
+from stream.wire.journal_record import ForeignRecords
 from stream.wire.records import OutRecord, Record
 from stream.wire.schema import JournalEntry
 
@@ -47,6 +49,7 @@ class KafkaTransport:
         self._settings = settings
         self._watch = watch
         self._kafka = settings.kafka
+        self._foreign = ForeignRecords(settings.topics.events)
         self._broken = False
         self._producer: Any = None
         if missing := missing_topics(settings):
@@ -84,7 +87,10 @@ class KafkaTransport:
         self._producer = self._open_producer()
         self._watch("taken_over")
         newest = newest_record(self._kafka, self._settings.topics.journal, self._is_ours)
-        entry = None if newest is None else read_entry(newest)
+        entry = None if newest is None else self._foreign.entry(newest)
+        if self._foreign.count:
+            hint = "another program writes to the journal topic: only the worker may (docs/security.md)"
+            log_event(logging.WARNING, "foreign_journal_records", count=self._foreign.count, hint=hint)
         with connecting(self._kafka):
             self._consumer.assign(self._partitions)
             try:
@@ -111,7 +117,7 @@ class KafkaTransport:
             self.commit([], committed)
 
     def _is_ours(self, record: Record) -> bool:
-        return read_entry(record).topic == self._settings.topics.events
+        return self._foreign.entry(record) is not None
 
     def _open_producer(self) -> Any:
         worker = self._settings.worker
@@ -143,6 +149,11 @@ class KafkaTransport:
     def max_record_bytes(self) -> int:
         """Largest record that the dead-letter topic takes."""
         return self._max_record_bytes
+
+    @property
+    def num_foreign_journal_records(self) -> int:
+        """Records of the journal topic that are no entries, as far as the start looked back."""
+        return self._foreign.count
 
     def positions(self) -> dict[int, int]:
         """Return the next offset to be read of every partition; only after `start`."""

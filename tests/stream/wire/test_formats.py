@@ -12,7 +12,7 @@ from stream.errors import RefusedToStart
 from stream.http.api.materialized_lists import ListView
 from stream.wire.dead_letters import read_letter
 from stream.wire.formats import FORMAT_HEADER, LIST_FORMAT, NewerFormat, format_header, refuse_newer
-from stream.wire.journal_record import read_entry
+from stream.wire.journal_record import ForeignRecords, read_entry
 from stream.wire.records import Headers, OutRecord, Record
 from stream.wire.schema import Recommendation
 from tests.support.events import event_bytes, journal_entry
@@ -50,7 +50,8 @@ def test_journal_and_lists_say_their_format_in_a_header_and_dead_letters_among_t
 )
 def test_a_record_that_tells_no_other_format_is_of_the_first(headers: Headers) -> None:
     assert decode_list(record(LIST, headers)) is not None
-    assert read_entry(record(msgspec.json.encode(journal_entry()), headers)) == journal_entry()
+    ours = record(msgspec.json.encode(journal_entry()), headers)._replace(key=b"millstream-0")
+    assert read_entry(ours) == journal_entry()
 
 
 def test_a_newer_format_is_refused_with_its_place_and_what_to_do() -> None:
@@ -62,6 +63,16 @@ def test_a_newer_format_is_refused_with_its_place_and_what_to_do() -> None:
         "first (docs/upgrade.md has the order)"
     )
     assert isinstance(refused.value, RefusedToStart)
+
+
+def test_a_journal_entry_that_cannot_be_read_is_refused_and_what_is_no_entry_is_counted() -> None:
+    journal = ForeignRecords("events")
+    with pytest.raises(RefusedToStart, match="another version of Millstream wrote it"):
+        journal.entry(record(b'{"epoch": "one", "chain": "", "positions": {}}', []))
+
+    for offset, value in ((7, b"garbage"), (7, b"garbage"), (8, b"{}"), (9, b"[" * 100_000)):
+        assert journal.entry(record(value, [])._replace(offset=offset)) is None
+    assert journal.count == 3  # one was read twice
 
 
 def test_every_reader_refuses_a_newer_format(lives: Lives) -> None:

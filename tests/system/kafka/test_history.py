@@ -58,12 +58,13 @@ def an_entry(settings: Settings, epoch: int, topic: str | None = None, **spans: 
 
 def write_journal(settings: Settings, epochs: range, *, others: int = 0) -> None:
     """Write entries, and after each of them as many of another application on another topic."""
+    key = settings.worker.transactional_id.encode()
     with EventProducer(settings.kafka, settings.topics.journal) as producer:
         for epoch in epochs:
-            producer.send(b"ours", msgspec.json.encode(an_entry(settings, epoch)))
+            producer.send(key, msgspec.json.encode(an_entry(settings, epoch)))
             for number in range(others):
                 other = an_entry(settings, epoch * others + number, "another.topic")
-                producer.send(b"theirs", msgspec.json.encode(other))
+                producer.send(key, msgspec.json.encode(other))
 
 
 def write_events(settings: Settings, partition: int, num_events: int) -> None:
