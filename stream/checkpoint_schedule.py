@@ -4,7 +4,15 @@ import logging
 from collections.abc import Callable
 
 from stream.config.settings import CheckpointSettings
-from stream.durability.checkpoints import CheckpointStore, CheckpointWriter, Failed, Manifest, Written, name_of
+from stream.durability.checkpoints import (
+    CheckpointStore,
+    CheckpointUnlocked,
+    CheckpointWriter,
+    Failed,
+    Manifest,
+    Written,
+    name_of,
+)
 from stream.errors import FencedError, RefusedToStart
 from stream.failpoints import Watch, unwatched
 from stream.logs import log_event
@@ -58,13 +66,20 @@ class Checkpointing:
         self._offered_epoch = pipeline.epoch
         manifest = recovered.manifest
         if recovered.is_new:
-            manifest = self._store.write(pipeline.moment(), pipeline.state.state(), self._wall_ms())
+            manifest = self._write_first(self._store, pipeline)
             pipeline.checkpoint = name_of(manifest.moment.epoch)
             self._set_newer_aside(self._store, pipeline.epoch)  # not before: until then they refuse a plain start
         elif recovered.num_batches:
             self._offered_epoch, self._due = -1, self._monotonic()
         if manifest is not None:
             self._show(manifest)
+
+    def _write_first(self, store: CheckpointStore, pipeline: Pipeline) -> Manifest:
+        try:
+            return store.write(pipeline.moment(), pipeline.state.state(), self._wall_ms())
+        except CheckpointUnlocked:
+            pipeline.lock_again()
+            return store.write(pipeline.moment(), pipeline.state.state(), self._wall_ms())
 
     def _set_newer_aside(self, store: CheckpointStore, epoch: int) -> None:
         """Leave no checkpoint of epochs that the journal has lost: each later start would be refused for its sake."""

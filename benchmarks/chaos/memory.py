@@ -11,7 +11,7 @@ from benchmarks.chaos.oracle import Evidence, compare_runs, judge
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.plan import Fault, Plan
 from stream.config.settings import Settings
-from stream.durability.checkpoints import CheckpointStore, is_name, name_of
+from stream.durability.checkpoints import CheckpointStore, CheckpointUnlocked, is_name, name_of
 from stream.durability.recovery import Recovery
 from stream.errors import FencedError, MillstreamError, TransactionInDoubt
 from stream.failpoints import Watch, unwatched
@@ -122,7 +122,11 @@ class MemoryRun:
         moment, state = pipeline.moment(), pipeline.state.state()
         watch("state_copied")
         if moment.epoch and name_of(moment.epoch) not in store.names():
-            store.write(moment, state, self._clocks.wall_ms())
+            try:
+                store.write(moment, state, self._clocks.wall_ms())
+            except CheckpointUnlocked:
+                pipeline.lock_again()  # as a worker does: the brokers say whether it was replaced
+                raise
             pipeline.checkpoint = name_of(moment.epoch)
 
     def _be_replaced(self) -> None:

@@ -1,13 +1,13 @@
 """Why a checkpoint cannot be used or made.
 
-All three are refusals to start, with exit code 4: recovery is where they end a worker, and there a person has to choose
+All are refusals to start, with exit code 4: recovery is where they end a worker, and there a person has to choose
 (another folder, the former version, an older checkpoint). While a worker runs they end nothing: `CheckpointWriter`
 keeps them away from the stream.
 """
 
 from stream.errors import RefusedToStart
 
-__all__ = ["CheckpointDamaged", "CheckpointForeign", "CheckpointUnavailable"]
+__all__ = ["CheckpointDamaged", "CheckpointForeign", "CheckpointUnavailable", "CheckpointUnlocked"]
 
 
 class CheckpointDamaged(RefusedToStart):
@@ -20,3 +20,7 @@ class CheckpointForeign(RefusedToStart):
 
 class CheckpointUnavailable(RefusedToStart):
     """The disk or the object store refused to read or write it: nothing is known of its bytes."""
+
+
+class CheckpointUnlocked(CheckpointUnavailable):
+    """The folder's lock is gone: whoever holds it in the brokers' eyes has to lock it again."""

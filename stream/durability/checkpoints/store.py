@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from online_models import State, digest
-from stream.durability.checkpoints.errors import CheckpointDamaged, CheckpointUnavailable
+from stream.durability.checkpoints.errors import CheckpointDamaged, CheckpointUnavailable, CheckpointUnlocked
 from stream.durability.checkpoints.local import LocalBase
+from stream.durability.checkpoints.lock import LockLost
 from stream.durability.checkpoints.manifest import MANIFEST, Manifest, decode, name_of
 from stream.durability.checkpoints.remote import RemoteBase
 from stream.durability.checkpoints.state_file import check_file, read_state, write_state
@@ -174,6 +175,8 @@ class CheckpointStore:
     def _io(self, what: str) -> Iterator[None]:
         try:
             yield
+        except LockLost as error:
+            raise CheckpointUnlocked(f"{self.shown}: {what}: {error}") from error
         except OSError as error:
             raise CheckpointUnavailable(f"{self.shown}: {what}: {error}{_advice(error.errno)}") from error
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from online_models import State
-from stream.durability.checkpoints.lock import LockLost
+from stream.durability.checkpoints.errors import CheckpointUnlocked
 from stream.durability.checkpoints.manifest import Manifest, name_of
 from stream.durability.checkpoints.store import CheckpointStore
 from stream.errors import FencedError
@@ -140,7 +140,7 @@ class CheckpointWriter:
                 reason=f"{type(error).__name__}: {error}",
                 seconds=self._clock() - start,
                 is_fenced=isinstance(error, FencedError),
-                is_unlocked=isinstance(error.__cause__, LockLost),
+                is_unlocked=isinstance(error, CheckpointUnlocked),
             )
         num_bytes = sum(facts.num_bytes for facts in manifest.files.values())
         return Written(manifest=manifest, seconds=self._clock() - start, num_bytes=num_bytes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.durability.checkpoints import CheckpointStore, CheckpointUnavailable
+from stream.durability.checkpoints import CheckpointStore, CheckpointUnlocked
 from stream.errors import FencedError, RefusedToStart
 from stream.failpoints import unwatched
 from tests.support.checkpoint_states import exit_status, fork, moment_at, state_at
@@ -176,7 +176,7 @@ def test_a_lock_that_is_gone_is_no_fence_and_can_be_taken_again(damage: str, tmp
     if damage == "a copy stands in its place":
         (folder / "lock.json").write_bytes((folder / "old.json").read_bytes())
 
-    with pytest.raises(CheckpointUnavailable, match="the lock of this worker is gone; the folder is held by nobody"):
+    with pytest.raises(CheckpointUnlocked, match="the lock of this worker is gone; the folder is held by nobody"):
         store.write(moment_at(1), state_at(1), 0)
     store.lock(OWNER, wait_seconds=0.0)
 
@@ -191,7 +191,7 @@ def test_a_folder_that_a_worker_of_another_owner_made_anew_is_not_written_to_and
     (tmp_path / "lock.json").unlink()
     foreign.lock("millstream-1 on events")
 
-    with pytest.raises(CheckpointUnavailable, match="held by millstream-1 on events"):
+    with pytest.raises(CheckpointUnlocked, match="held by millstream-1 on events"):
         store.write(moment_at(1), state_at(1), 0)
 
 
