@@ -63,6 +63,8 @@ class BatchReport:
     num_lists: int
     committed_at_ms: int
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    is_full: bool = False
+    """It had as many records or bytes as a batch takes: more may wait."""
 
 
 class Pipeline:
@@ -105,6 +107,7 @@ class Pipeline:
         self._positions = transport.positions()
         recovery.lock_folder(self._confirm_ownership)
         self._stages: dict[str, float] = {}
+        self._is_full = False
         self.recovered = self._recover(self._beginning)
         """How the state was rebuilt."""
         self.state: WorkerState = self.recovered.state
@@ -169,7 +172,9 @@ class Pipeline:
             self._transport.commit([*lists, *dead_letters, self._publisher.journal(entry)], positions)
         self.epoch, self._chain, self._newest, self._positions = epoch, entry.chain, entry, positions
         stages, self._stages = self._stages, {}
-        return BatchReport(epoch, records, decoded, encoded, step, top, len(lists), self._clocks.wall_ms(), stages)
+        return BatchReport(
+            epoch, records, decoded, encoded, step, top, len(lists), self._clocks.wall_ms(), stages, self._is_full
+        )
 
     @property
     def newest(self) -> JournalEntry | None:
@@ -200,10 +205,11 @@ class Pipeline:
     def _gather(self) -> list[Record]:
         while not self._batcher.is_due():
             wait = self._batcher.remaining_seconds() if len(self._batcher) else IDLE_POLL_SECONDS
-            records = self._transport.poll(self._batcher.room(), wait)
+            records = self._transport.poll(self._batcher.room(), wait, self._batcher.room_bytes())
             self._batcher.add(records)
             if not len(self._batcher):
                 return []
+        self._is_full = self._batcher.is_full()
         return self._batcher.take()
 
     def _effort(self) -> EffortLevel:

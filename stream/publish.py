@@ -17,6 +17,8 @@ __all__ = ["SCORE_DIGITS", "Publisher", "ranked"]
 
 SCORE_DIGITS = 6
 MAX_MESSAGE_CHARS = 500
+MAX_DEAD_LETTER_BYTES = 65_536
+"""Enough to see what a record was; its position finds the rest."""
 OLDEST_KEPT_TIMESTAMP_MS = 86_400_000
 
 
@@ -25,14 +27,14 @@ class Publisher:
 
     Args:
         settings: topic names, the worker's identity and its scorer.
-        max_record_bytes: largest dead letter that its topic takes.
+        max_record_bytes: largest dead letter that its topic takes; none is larger than `MAX_DEAD_LETTER_BYTES`.
     """
 
     def __init__(self, settings: Settings, max_record_bytes: int) -> None:
         self._topics = settings.topics
         self._app = settings.worker.transactional_id
         self._model = f"{settings.model.scorer}-{MODEL_VERSION}"
-        self._max_record_bytes = max_record_bytes
+        self._max_record_bytes = min(max_record_bytes, MAX_DEAD_LETTER_BYTES)
         self._version = VERSIONS["millstream"].encode()
         self._encode = msgspec.json.Encoder().encode
 
@@ -70,8 +72,8 @@ class Publisher:
     def dead_letters(self, dead_letters: Sequence[DeadLetter], now_ms: int) -> list[OutRecord]:
         """Return one record per dead letter: the original key, value, headers and timestamp, and why.
 
-        A timestamp that is more than a day old becomes that of writing; the headers hold the original one. A value too
-        long for the topic is cut, and `millstream.error.truncated_from_bytes` says so; the position in the headers
+        A timestamp that is more than a day old becomes that of writing; the headers hold the original one. A value that
+        is too long is cut, and `millstream.error.truncated_from_bytes` says so; the position in the headers
         finds the whole of it. Letters without a key keep their order: those of one partition go to one partition.
         """
         return [self._dead_letter(letter, now_ms) for letter in dead_letters]

@@ -134,7 +134,7 @@ class Worker:
         self._checkpointing.after_batch(pipeline)
         lag = self._transport.lag()
         self._observer.lag(lag)
-        is_full = report is not None and len(report.records) >= self._settings.batching.max_events
+        is_full = report is not None and report.is_full
         self._health.beat(pipeline.positions(), lag, self._transport.silent_seconds(), is_full=is_full)
         self._show(report, lag)
         if stalled := self._health.stalled():

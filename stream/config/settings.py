@@ -172,7 +172,13 @@ class CheckpointSettings(_Section):
 class BatchingSettings(_Section):
     """When a micro-batch closes: at whichever limit is met first."""
 
-    max_events: int = Field(1024, ge=1, le=65_536, description="Most records in a batch; bounds step time and memory.")
+    max_events: int = Field(1024, ge=1, le=65_536, description="Most records in a batch; bounds step time.")
+    max_bytes: int = Field(
+        67_108_864,
+        ge=1_024,
+        le=1_073_741_824,
+        description="A batch with so many bytes of records takes no more; with the longest record, bounds memory.",
+    )
     max_delay_seconds: float = Field(
         0.05, gt=0, le=60, description="Longest a record waits for company, on the monotonic clock."
     )

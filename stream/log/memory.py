@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stream.errors import FencedError, RecordsGone, RefusedToStart, TransactionInDoubt
 from stream.failpoints import Watch, unwatched
+from stream.log.protocols import NO_LIMIT
 from stream.wire.journal_record import read_entry
-from stream.wire.records import Headers, OutRecord, Record
+from stream.wire.records import Headers, OutRecord, Record, until_bytes
 from stream.wire.schema import JournalEntry
 
 __all__ = ["MemoryHistory", "MemoryLog", "MemoryPublished", "MemoryTransport"]
@@ -99,7 +100,7 @@ class MemoryTransport:
         self._watch("taken_over")
         return MemoryHistory(log).newest()
 
-    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+    def poll(self, max_records: int, timeout_seconds: float, max_bytes: int = NO_LIMIT) -> list[Record]:
         """Return the next records; never waits."""
         polled: list[Record] = []
         for partition, records in enumerate(self._log.partitions):
@@ -107,8 +108,10 @@ class MemoryTransport:
             if position < begin:
                 raise RefusedToStart(f"partition {partition}: offset {position} is below the log start {begin}")
             new = records[position - begin : position - begin + max_records - len(polled)]
-            self._positions[partition] += len(new)
             polled.extend(new)
+        polled = polled[: until_bytes(polled, max_bytes)]
+        for record in polled:
+            self._positions[record.partition] = record.offset + 1
         return polled
 
     def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:

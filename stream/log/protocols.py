@@ -3,13 +3,17 @@
 `stream.log.kafka` has the real ones, `stream.log.memory` the others. All pass `tests/contracts/test_transports.py`.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from stream.wire.records import OutRecord, Record
 from stream.wire.schema import JournalEntry
 
-__all__ = ["History", "Published", "Transport"]
+__all__ = ["NO_LIMIT", "History", "Published", "Transport"]
+
+NO_LIMIT = sys.maxsize
+"""More bytes than there are."""
 
 
 class Transport(Protocol):
@@ -40,8 +44,10 @@ class Transport(Protocol):
         """Return the next offset to be read of every partition; only after `start`."""
         ...
 
-    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+    def poll(self, max_records: int, timeout_seconds: float, max_bytes: int = NO_LIMIT) -> list[Record]:
         """Return at most `max_records` next records, per partition in offset order; may wait for the first.
+
+        The one that comes to `max_bytes` is the last one.
 
         Raises:
             RefusedToStart: a record that is needed is no longer in the log.

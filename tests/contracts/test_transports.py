@@ -1,5 +1,6 @@
 """What every log must do, in memory and on a real broker."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -246,6 +247,21 @@ def commit_batches(log: Log, sizes: list[int]) -> list[JournalEntry]:
         first += size
         transport.commit([OutRecord(log.journal, log.app.encode(), msgspec.json.encode(entries[-1]))], {0: first})
     return entries
+
+
+def test_what_is_polled_ends_with_the_record_that_comes_to_the_bytes_asked_for(log: Log) -> None:
+    for number in range(6):
+        log.produce(b"%d" % number * 1_000)
+    transport = log.open()
+    polled: list[list[Record]] = []
+    deadline = time.monotonic() + 30
+    while sum(map(len, polled)) < 6 and time.monotonic() < deadline:
+        if records := transport.poll(10, 0.5, 2_000):
+            polled.append(records)
+            assert transport.positions() == {0: records[-1].offset + 1}
+
+    assert [record.offset for records in polled for record in records] == list(range(6))
+    assert all(len(records) <= 2 for records in polled)  # key and value of two are more than 2,000 bytes
 
 
 def test_a_log_without_commits_has_no_history(log: Log) -> None:

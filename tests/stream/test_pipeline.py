@@ -143,7 +143,7 @@ def test_a_batch_of_nothing_but_bad_records_is_committed_too() -> None:
     assert [entry.counts["dead_letters"] for entry in journal(log)] == [2]
 
 
-def test_a_value_too_long_for_the_dead_letter_topic_is_cut_and_says_so() -> None:
+def test_a_dead_letter_holds_the_first_64_kib_and_says_how_long_the_whole_is() -> None:
     log = MemoryLog()
     produce(log, b"x" * 2_000_000)
 
@@ -151,8 +151,23 @@ def test_a_value_too_long_for_the_dead_letter_topic_is_cut_and_says_so() -> None
 
     (letter,) = log.published("events.dlq")
     assert letter.value is not None
-    assert len(letter.value) == 1_048_576
+    assert len(letter.value) == 65_536
+    assert headers(letter)["millstream.error.offset"] == "0"  # finds the rest
     assert headers(letter)["millstream.error.truncated_from_bytes"] == "2000000"
+
+
+def test_a_batch_is_bounded_by_bytes_and_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MemoryLog(num_partitions=2)
+    for partition in (0, 1):
+        for _ in range(10):
+            log.produce(b"x" * 2_000, partition=partition)
+    settings = small_settings(batching={"max_bytes": 5_000, "max_events": 100})
+
+    run_dry(make_pipeline(log, settings))
+
+    entries = journal(log)
+    assert [sum(span.next - span.first for span in entry.partitions.values()) for entry in entries] == [3] * 6 + [2]
+    assert entries[-1].positions == {0: 10, 1: 10}
 
 
 def test_the_journal_accounts_for_every_record_without_gap_or_overlap() -> None:
@@ -297,7 +312,9 @@ def test_a_partition_share_too_small_for_a_batch_is_refused_before_the_running_w
 
 def test_a_journal_that_cannot_be_read_refuses_the_start() -> None:
     log = MemoryLog()
-    log.topics["millstream.journal"] = [OutRecord("millstream.journal", b"millstream-0", b"{}")]
+    log.topics["millstream.journal"] = [
+        OutRecord("millstream.journal", b"millstream-0", b'{"epoch":1,"chain":"","positions":3}')
+    ]
 
     with pytest.raises(RefusedToStart, match="expected a record of the journal"):
         make_pipeline(log)

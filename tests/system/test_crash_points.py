@@ -24,6 +24,7 @@ from stream.failpoints import INSTANTS
 from stream.learning.worker_state import WorkerState
 from stream.log.kafka import KafkaTransport, ensure_topics
 from stream.log.memory import MemoryLog, MemoryTransport
+from stream.log.protocols import NO_LIMIT
 from stream.wire.records import OutRecord
 
 NUM_SEEDS = 60
@@ -178,11 +179,11 @@ def test_a_transaction_in_memory_is_rolled_back_when_another_worker_takes_over_i
 class LosesABatch(MemoryTransport):
     """Leaves out what it polls once it has committed something."""
 
-    def poll(self, max_records: int, timeout_seconds: float) -> list[Any]:
+    def poll(self, max_records: int, timeout_seconds: float, max_bytes: int = NO_LIMIT) -> list[Any]:
         """Return the next records but one batch."""
         if 0 < len(self._log.published(self._log.journal_topic)) < 3:
-            super().poll(max_records, timeout_seconds)
-        return super().poll(max_records, timeout_seconds)
+            super().poll(max_records, timeout_seconds, max_bytes)
+        return super().poll(max_records, timeout_seconds, max_bytes)
 
 
 class RepeatsAList(MemoryTransport):

@@ -19,9 +19,10 @@ from stream.log.kafka.deadline import DeadlineThread
 from stream.log.kafka.start_offsets import start_offsets
 from stream.log.kafka.topic_admin import max_message_bytes, missing_topics
 from stream.log.kafka.topic_reader import newest_record, open_consumer, poll_in_order, topic_partitions
+from stream.log.protocols import NO_LIMIT
 from stream.logs import log_event
 from stream.wire.journal_record import ForeignRecords
-from stream.wire.records import OutRecord, Record
+from stream.wire.records import OutRecord, Record, until_bytes
 from stream.wire.schema import JournalEntry
 
 __all__ = ["KafkaTransport"]
@@ -50,6 +51,7 @@ class KafkaTransport:
         self._watch = watch
         self._kafka = settings.kafka
         self._foreign = ForeignRecords(settings.topics.events)
+        self._ahead: list[Record] = []
         self._broken = False
         self._producer: Any = None
         if missing := missing_topics(settings):
@@ -157,16 +159,22 @@ class KafkaTransport:
 
     def positions(self) -> dict[int, int]:
         """Return the next offset to be read of every partition; only after `start`."""
-        return {partition.partition: self._consumer.position(partition) for partition in self._partitions}
+        positions = {partition.partition: self._consumer.position(partition) for partition in self._partitions}
+        for record in reversed(self._ahead):  # the first one of a partition is set last
+            positions[record.partition] = record.offset
+        return positions
 
-    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+    def poll(self, max_records: int, timeout_seconds: float, max_bytes: int = NO_LIMIT) -> list[Record]:
         """Return at most `max_records` next records, per partition in offset order; may wait for the first.
+
+        The one that comes to `max_bytes` is the last one; what the client gave beyond it comes next.
 
         Raises:
             RefusedToStart: a record that is needed is no longer in the log.
         """
         try:
-            return poll_in_order(self._consumer, timeout_seconds, max_records)
+            if not self._ahead:
+                self._ahead = poll_in_order(self._consumer, timeout_seconds, max_records)
         except (errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError, errors.LogTruncationError) as error:
             raise RefusedToStart(
                 f"topic {self._settings.topics.events}: records that are next are no longer in the log ({error}): "
@@ -175,6 +183,9 @@ class KafkaTransport:
             ) from error
         except errors.KafkaError as error:
             raise explain(error, self._kafka) from error
+        taken = until_bytes(self._ahead[:max_records], max_bytes)
+        records, self._ahead = self._ahead[:taken], self._ahead[taken:]
+        return records
 
     def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
         """Write the records and commit the offsets, all or nothing.
@@ -287,7 +298,8 @@ class KafkaTransport:
                 raise BrokerUnreachable(f"the brokers have not answered for {silent_seconds:.0f} s") from error
             return
         self._lag_answered = time.monotonic()
-        self._lag = {tp.partition: max(0, end - self._consumer.position(tp)) for tp, end in ends.items()}
+        positions = self.positions()
+        self._lag = {tp.partition: max(0, end - positions[tp.partition]) for tp, end in ends.items()}
         self._refuse_new_partitions()
 
     def _refuse_new_partitions(self) -> None:

@@ -43,6 +43,20 @@ def test_a_full_batch_closes_at_once() -> None:
     assert open_batch.is_due()
 
 
+def test_a_batch_with_as_many_bytes_as_it_may_have_closes_at_once() -> None:
+    open_batch = MicroBatcher(BatchingSettings(max_bytes=1_024), ManualClock())
+    key_bytes = len(record(b"").key or b"")
+
+    open_batch.add([record(b"a" * (1_023 - key_bytes))])
+    assert (open_batch.room_bytes(), open_batch.is_due()) == (1, False)
+
+    open_batch.add([record(b"b", offset=1)])
+    assert open_batch.is_full()
+    assert open_batch.is_due()
+    open_batch.take()
+    assert open_batch.room_bytes() == 1_024
+
+
 def test_the_records_of_a_batch_are_in_partition_and_offset_order() -> None:
     open_batch = batcher(ManualClock())
     open_batch.add([record(b"c", partition=1, offset=7), record(b"a", partition=0, offset=3)])
