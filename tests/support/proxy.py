@@ -61,6 +61,8 @@ class Proxy:
         self._connections: set[_Connection] = set()
         self.delay_seconds = 0.0
         """How long every answer takes longer."""
+        self.end_txn_codes: list[int] = []
+        """Error codes that the next answers to the end of a transaction have instead of their own."""
         self.is_blocked = False
         """Connections are accepted and stay open, and nothing goes through."""
         self._loop = asyncio.new_event_loop()
@@ -109,6 +111,9 @@ class Proxy:
 
     def renamed(self, api_key: int, answer: bytes) -> bytes:
         """Return an answer with our port for the broker's; host and port stand side by side in every version."""
+        if api_key == END_TXN and self.end_txn_codes:
+            # Size, number, tags, throttle time, and then the code.
+            return answer[:13] + struct.pack(">h", self.end_txn_codes.pop(0)) + answer[15:]
         if api_key not in (METADATA, FIND_COORDINATOR):
             return answer
         host = HOST.encode()

@@ -10,12 +10,19 @@ from kafka import errors
 from pydantic import SecretStr
 
 from stream.config.settings import KafkaSettings
-from stream.errors import BrokerUnreachable, ConfigError, FencedError, MillstreamError, RefusedToStart
+from stream.errors import (
+    BrokerUnreachable,
+    ConfigError,
+    FencedError,
+    MillstreamError,
+    RefusedToStart,
+    TransactionInDoubt,
+)
 from stream.wire.records import NO_TIMESTAMP, Record
 
 __all__ = ["client_options", "compression", "connecting", "explain", "to_record"]
 
-FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError, errors.TransactionCoordinatorFencedError)
+FENCED = (errors.ProducerFencedError, errors.TransactionCoordinatorFencedError)
 
 
 def client_options(kafka: KafkaSettings, role: str) -> dict[str, Any]:
@@ -142,6 +149,11 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
             return explain(inner, kafka)
     if isinstance(error, FENCED):
         return FencedError(f"{where}: another worker with the same worker.transactional_id took over; this one stops")
+    if isinstance(error, errors.InvalidProducerEpochError):
+        return TransactionInDoubt(
+            f"{where}: the epoch of this worker is not the newest of worker.transactional_id any more: its transaction "
+            "was rolled back; start the worker again, it continues at the last commit"
+        )
     if isinstance(error, errors.UnsupportedSaslMechanismError):
         return ConfigError(f"{where}: the login was refused: {error}; set kafka.sasl_mechanism to one that is enabled")
     if isinstance(error, errors.SaslAuthenticationFailedError):

@@ -9,6 +9,7 @@ from typing import Any
 from kafka import errors
 from kafka.consumer.fetcher import Fetcher
 from kafka.net.manager import KafkaConnectionManager
+from kafka.producer.transaction_manager import TxnRequestHandler
 from kafka.record.default_records import DefaultRecordBatch
 
 __all__ = ["apply"]
@@ -40,6 +41,7 @@ def apply() -> None:
     _read_odd_header_names()
     _hand_over_what_was_parked()
     _say_why_no_broker_was_reached()
+    _keep_what_refused_an_epoch()
 
 
 def _read_odd_header_names() -> None:
@@ -121,3 +123,38 @@ def _say_why_no_broker_was_reached() -> None:
 
 def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, REFUSALS) or any(words in str(error) for words in TLS_REFUSALS)
+
+
+def _keep_what_refused_an_epoch() -> None:
+    """Let INVALID_PRODUCER_EPOCH of a transaction's request be that error.
+
+    The client calls it PRODUCER_FENCED, and so says of a transaction that timed out that another worker took over.
+    """
+    merged = TxnRequestHandler.fatal_error
+    if getattr(merged, "is_repaired", False):
+        return
+    on_complete = TxnRequestHandler.on_complete
+
+    def noted(handler: Any, number: int, response: Any) -> Any:
+        handler._answer = response
+        return on_complete(handler, number, response)
+
+    def fatal_error(handler: Any, error: Any) -> Any:
+        answer: Any = getattr(handler, "_answer", None)
+        codes = _error_codes(answer.to_dict()) if hasattr(answer, "to_dict") else set()
+        is_merged = isinstance(error, errors.ProducerFencedError) and errors.ProducerFencedError.errno not in codes
+        if is_merged and errors.InvalidProducerEpochError.errno in codes:
+            error = errors.InvalidProducerEpochError()
+        return merged(handler, error)
+
+    fatal_error.is_repaired = True  # type: ignore[attr-defined]
+    TxnRequestHandler.on_complete = noted
+    TxnRequestHandler.fatal_error = fatal_error
+
+
+def _error_codes(answer: Any) -> set[int]:
+    """Return all error codes of an answer, whichever way its version nests them."""
+    if isinstance(answer, dict):
+        here = {value for name, value in answer.items() if name.endswith("error_code") and isinstance(value, int)}
+        return here.union(*map(_error_codes, answer.values()))
+    return set[int]().union(*map(_error_codes, answer)) if isinstance(answer, list | tuple) else set()

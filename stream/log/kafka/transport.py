@@ -16,6 +16,7 @@ from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, Transa
 from stream.failpoints import Watch, unwatched
 from stream.log.kafka.client import client_options, compression, connecting, explain
 from stream.log.kafka.deadline import DeadlineThread
+from stream.log.kafka.ownership import seconds_awake_or_asleep, was_replaced
 from stream.log.kafka.start_offsets import start_offsets
 from stream.log.kafka.topic_admin import max_message_bytes, missing_topics
 from stream.log.kafka.topic_reader import newest_record, open_consumer, poll_in_order, topic_partitions
@@ -30,6 +31,9 @@ __all__ = ["KafkaTransport"]
 LAG_INTERVAL_SECONDS = 1.0
 """How often the end offsets are asked for; each time is one request."""
 ABORT_DEADLINE_SECONDS = 5.0
+ASK_DEADLINE_SECONDS = 10.0
+TIMED_OUT_RATIO = 0.9
+"""Of the transaction's timeout: the coordinator's clock is another one, and looks from time to time."""
 RECORD_OVERHEAD_BYTES = 16_384
 """Room for headers, key and framing of a dead letter below the topic's limit."""
 
@@ -54,6 +58,7 @@ class KafkaTransport:
         self._ahead: list[Record] = []
         self._broken = False
         self._producer: Any = None
+        self._begun_at, self._began_as = 0.0, (-1, -1)
         if missing := missing_topics(settings):
             raise RefusedToStart(
                 f"missing on {self._kafka.bootstrap_servers}: topic {', '.join(missing)}. "
@@ -209,7 +214,8 @@ class KafkaTransport:
 
     def _transaction(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
         producer = self._producer
-        identity = self._identity()
+        identity = self._began_as = self._identity()
+        self._begun_at = seconds_awake_or_asleep()
         producer.begin_transaction()
         self._watch("transaction_begun")
         futures = [
@@ -269,12 +275,30 @@ class KafkaTransport:
         if not isinstance(error, errors.KafkaError | OSError):  # TimeoutError is an OSError
             return error  # ours to repair: starting again would only repeat it
         explained = explain(error, self._kafka)
-        if isinstance(explained, FencedError | RefusedToStart):
+        if isinstance(explained, TransactionInDoubt) and self._was_replaced():
+            return explain(errors.ProducerFencedError(), self._kafka)
+        if isinstance(explained, FencedError | RefusedToStart | TransactionInDoubt):
             return explained
         return TransactionInDoubt(
             f"a transaction failed and is rolled back ({type(error).__name__}: {error}): start the worker again, "
             "it continues at the last commit"
         )
+
+    def _was_replaced(self) -> bool:
+        """Ask whether somebody has our place; where the brokers do not tell, the next start will see."""
+        open_seconds = seconds_awake_or_asleep() - self._begun_at
+        timed_out = open_seconds * 1000 >= self._settings.worker.transaction_timeout_ms * TIMED_OUT_RATIO
+        name = self._settings.worker.transactional_id
+        told: list[bool] = []
+
+        def ask() -> None:
+            told.append(was_replaced(self._kafka, name, self._began_as, timed_out=timed_out))
+
+        try:
+            self._deadline.run(ask, ASK_DEADLINE_SECONDS)
+        except Exception as error:
+            log_event(logging.WARNING, "owner_unknown", reason=str(error))
+        return told == [True]
 
     def lag(self) -> dict[int, int]:
         """Return the committed records not read yet, per partition, not older than about a second.

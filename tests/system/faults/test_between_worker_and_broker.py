@@ -13,7 +13,14 @@ from stream.config.settings import Settings
 from tests.support.oracle import assert_as_if_undisturbed
 from tests.support.probes import probe, stopped
 from tests.support.proxy import ADD_PARTITIONS, END_TXN, FETCH, PRODUCE, TXN_OFFSET_COMMIT, Proxy
-from tests.support.workers import WorkerProcess, journal, num_read, produce, until
+from tests.support.workers import (
+    WorkerProcess,
+    assert_every_event_is_accounted_for_once,
+    journal,
+    num_read,
+    produce,
+    until,
+)
 from tests.system.faults.conftest import Start
 
 pytestmark = pytest.mark.broker
@@ -178,3 +185,21 @@ def test_an_idle_worker_that_gets_no_answers_is_alive_and_not_ready_and_ends_at_
     until(lambda: num_read(settings) == 200, heir)
     assert stopped(heir) == 0
     assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 200)
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(47, 6), (90, 5)], ids=["invalid epoch", "fenced"])
+def test_a_refused_epoch_is_doubt_where_nobody_took_over_and_a_fence_is_a_fence(
+    code: int, exit_code: int, settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    produce(settings, 0, 50)
+    first = start()
+    until(lambda: has_read(settings, 50), first)
+    proxy.end_txn_codes.append(code)
+
+    produce(settings, 50, 100)
+
+    assert first.wait() == exit_code, first.text()
+    second = start()
+    until(lambda: has_read(settings, 100), second)
+    assert stopped(second) == 0
+    assert_every_event_is_accounted_for_once(settings, 100)
