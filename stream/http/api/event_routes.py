@@ -18,10 +18,38 @@ __all__ = ["Posting"]
 
 BODY_SECONDS = 30.0
 """A body that takes longer is refused."""
+MAX_BYTES_IN_FLIGHT = 67_108_864
+"""Of all bodies together, from their first byte until they are answered."""
 MAX_WRITING = 32
 """Requests that wait for the brokers at a time, a thread each."""
 MAX_WAITING = 256
-"""Requests that wait for such a thread; bounds the memory of bodies."""
+"""Requests that wait for such a thread."""
+
+
+class BytesInFlight:
+    """Counts the bytes of all bodies that are here and not answered yet.
+
+    Args:
+        most: bytes at a time; one body alone may be longer.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.held = 0
+
+    def take(self, num_bytes: int, already: int) -> None:
+        """Take in bytes of a body, of which so many are counted already.
+
+        Raises:
+            Problem: the others have taken all of the room.
+        """
+        if self.held + num_bytes > self._most and self.held > already:
+            raise Problem("not-written", f"{self._most} bytes of bodies wait: send it again", {"retry-after": "1"})
+        self.held += num_bytes
+
+    def give_back(self, num_bytes: int) -> None:
+        """Let go of a body."""
+        self.held -= num_bytes
 
 
 class Posting:
@@ -40,11 +68,19 @@ class Posting:
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(MAX_WRITING, "millstream-write")
         self._num_waiting = 0
+        self._in_flight = BytesInFlight(MAX_BYTES_IN_FLIGHT)
 
     async def post(self, request: Request) -> Response:
         """Write the events of a request; 202 once all are acknowledged."""
         _expect_json(request)
-        body = await self._body(request)
+        body = bytearray()
+        try:
+            await self._read(request, body)
+            return await self._answer(bytes(body))
+        finally:
+            self._in_flight.give_back(len(body))
+
+    async def _answer(self, body: bytes) -> Response:
         try:
             records = self._posted.records(body, int(time.time() * 1000))
         except Problem as problem:
@@ -62,24 +98,23 @@ class Posting:
         self._threads.shutdown(wait=True)
         self._producer.close()
 
-    async def _body(self, request: Request) -> bytes:
+    async def _read(self, request: Request, body: bytearray) -> None:
         limit = self._config.max_body_bytes
         too_large = Problem("body-too-large", f"expected at most {limit} bytes (serve.max_body_bytes)")
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
             raise too_large
-        body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
+                    if len(body) + len(chunk) > limit:
                         raise too_large
+                    self._in_flight.take(len(chunk), len(body))
+                    body += chunk
         except TimeoutError:
             raise Problem("slow-body", f"expected the whole body within {BODY_SECONDS:.0f} s") from None
         except ClientDisconnect:
             raise Problem("slow-body", "the client left before its body was here") from None
-        return bytes(body)
 
     async def _write(self, records: list[tuple[bytes, bytes]]) -> list[Place]:
         again = {"retry-after": "1"}
