@@ -58,7 +58,9 @@ class Worker:
             self._server.start()
             undo.callback(self._end_server)
             config = settings.checkpoints
-            self._store = CheckpointStore(config.url, config.keep, watch) if config.url else None
+            self._store = None
+            if config.url:
+                self._store = CheckpointStore(config.url, config.keep, watch, is_group_readable=config.group_readable)
             if self._store is not None:
                 undo.callback(self._store.unlock)
             self._transport = self._connect()

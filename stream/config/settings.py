@@ -167,6 +167,9 @@ class CheckpointSettings(_Section):
         60.0, gt=0, le=86_400, description="How often one is written: a restart re-learns at most what came since."
     )
     keep: int = Field(3, ge=1, le=1_000, description="How many are kept; older ones are deleted.")
+    group_readable: bool = Field(
+        False, description="Let the group read what is written to a folder (0640), for backups; else the owner alone."
+    )
 
 
 class BatchingSettings(_Section):

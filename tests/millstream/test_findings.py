@@ -303,3 +303,12 @@ def test_a_low_limit_of_open_files_is_told_with_what_to_do(tmp_path: Path, monke
         found.append(machine(checkpoints={"url": str(tmp_path)})[-1])
     assert [finding.level for finding in found] == ["warning", "ok", "ok"]
     assert "LimitNOFILE" in found[0].fix
+
+
+def test_checkpoints_that_others_may_read_are_told_and_those_of_the_owner_are_not(tmp_path: Path) -> None:
+    (tmp_path / "epoch-000000000001").mkdir()
+    for mode, level in ((0o755, Level.WARNING), (0o700, Level.OK)):
+        tmp_path.chmod(mode)
+        found = [finding for finding in machine(checkpoints={"url": str(tmp_path)}) if finding.about == "checkpoints"]
+        assert found[-1].level == level
+    assert "others may read" not in found[-1].message

@@ -75,7 +75,18 @@ def _folder(folder: Path, settings: Settings) -> list[Finding]:
         free_bytes = shutil.disk_usage(there).free
     except OSError as refused:
         return [error("checkpoints", f"{folder} cannot be written to: {refused.strerror}", fix)]
-    return [_room(folder, free_bytes, settings.checkpoints.keep)]
+    return [_room(folder, free_bytes, settings.checkpoints.keep), *_readers(folder, settings)]
+
+
+def _readers(folder: Path, settings: Settings) -> list[Finding]:
+    """Judge who may read what people did; what the worker makes is its owner's alone."""
+    others = 0o007 if settings.checkpoints.group_readable else 0o077
+    loose = [path for path in (folder, *folder.glob("epoch-*")) if path.exists() and path.stat().st_mode & others]
+    # A folder that nobody else may enter hides what is in it.
+    if folder not in loose or not any(path != folder for path in loose):
+        return []
+    fix = f"chmod -R go-rwx {folder}, or set checkpoints.group_readable and chmod -R o-rwx"
+    return [warning("checkpoints", f"{folder}: others may read ids and histories of users", fix)]
 
 
 def _room(folder: Path, free_bytes: int, keep: int) -> Finding:

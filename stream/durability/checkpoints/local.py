@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from stream.durability.checkpoints.lock import TEMPORARY, FolderLock, take_lock
 from stream.durability.checkpoints.manifest import MANIFEST, Manifest, encode, is_name
@@ -24,6 +25,15 @@ SET_ASIDE = "set-aside-"
 """Begins the name of a folder that is no checkpoint any more, and that nobody but a person deletes."""
 
 
+class _Modes(NamedTuple):
+    folder: int
+    file: int
+
+
+OWNER_MODES, GROUP_MODES = _Modes(0o700, 0o600), _Modes(0o750, 0o640)
+"""Who may read: ids and histories of people are in there, so only the owner, or his group for backups."""
+
+
 class LocalBase:
     """The folder that holds the folders of the checkpoints; it is made if it is not there, unless it is only read.
 
@@ -31,13 +41,14 @@ class LocalBase:
         RefusedToStart: it cannot be made or written to; read-only: it is not there.
     """
 
-    def __init__(self, folder: Path, watch: Watch, *, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, watch: Watch, *, read_only: bool = False, is_group_readable: bool = False) -> None:
         self.shown = str(folder)
         self._folder = folder
         self._watch = watch
         self._lock: FolderLock | None = None
+        self._modes = GROUP_MODES if is_group_readable else OWNER_MODES
         if not read_only:
-            _open(folder)
+            _open(folder, self._modes.folder)
         elif not folder.is_dir():
             raise RefusedToStart(f"checkpoints.url {folder}: expected a folder with checkpoints, found none")
 
@@ -68,10 +79,13 @@ class LocalBase:
         """
         self._check_lock()
         temporary = self._temporary(name)
-        temporary.mkdir()
+        temporary.mkdir(self._modes.folder)
         try:
             manifest = save(temporary / free_name(_entries(self._folder / name)))
-            _write_manifest(temporary, manifest)
+            (temporary / MANIFEST).write_bytes(encode(manifest))
+            for path in temporary.iterdir():
+                path.chmod(self._modes.file)
+            temporary.chmod(self._modes.folder)  # the umask may have taken what the group is to have
             self._watch("checkpoint_written")
             for path in (*temporary.iterdir(), temporary):
                 _force_to_disk(path)
@@ -116,7 +130,7 @@ class LocalBase:
         """Keep other workers out, and remove what a killed one left; see `take_lock`."""
         lost = self._lock
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)  # it may have been taken away since we had it
+            _make_folder(self._folder, self._modes.folder)  # it may have been taken away since we had it
             self._lock = take_lock(self._folder, owner, wait_seconds, confirm)
         except OSError as error:
             raise RefusedToStart(f"{self.shown}: the folder could not be locked: {error}. {_ADVICE}") from error
@@ -142,9 +156,9 @@ class LocalBase:
 _ADVICE = "Let the worker's user write there (chown, chmod), or set checkpoints.url to another folder"
 
 
-def _open(folder: Path) -> None:
+def _open(folder: Path, mode: int) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder, mode)
         with tempfile.TemporaryFile(dir=folder, prefix=TEMPORARY):
             pass  # asked of the disk, as permissions alone do not say it: it may be mounted read-only
     except OSError as error:
@@ -153,17 +167,17 @@ def _open(folder: Path) -> None:
         ) from error
 
 
+def _make_folder(folder: Path, mode: int) -> None:
+    """Make a folder that is not there; one that is stays as somebody made it."""
+    if not folder.is_dir():
+        folder.mkdir(mode, parents=True, exist_ok=True)
+        folder.chmod(mode)
+
+
 def _entries(folder: Path) -> list[str]:
     with suppress(FileNotFoundError):
         return [path.name for path in folder.iterdir()]
     return []
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    path = folder / MANIFEST
-    path.write_bytes(encode(manifest))
-    for name in manifest.files:  # safetensors lets only the owner read; here the umask decides, for backups
-        (folder / name).chmod(path.stat().st_mode)
 
 
 def _put_in_place(temporary: Path, final: Path, manifest: Manifest) -> None:

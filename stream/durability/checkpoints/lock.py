@@ -86,7 +86,7 @@ def take_lock(folder: Path, owner: str, wait_seconds: float, confirm: Callable[[
     path = folder / LOCK
     held, confirmed, deadline = -1, -1, 0.0
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         is_free = _try_flock(descriptor)
         if not _is_file_of(path, descriptor):
             os.close(descriptor)  # replaced since we opened it
@@ -113,7 +113,7 @@ def take_lock(folder: Path, owner: str, wait_seconds: float, confirm: Callable[[
 
 def _take_over(path: Path, owner: str) -> FolderLock:
     mine = path.with_name(f"{TEMPORARY}lock-{secrets.token_hex(4)}")
-    descriptor = os.open(mine, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    descriptor = os.open(mine, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     _sign(descriptor, owner)
     mine.rename(path)

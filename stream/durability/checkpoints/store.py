@@ -46,15 +46,24 @@ class CheckpointStore:
         keep: how many of the newest are kept, at least 1.
         watch: told of the instants of a write; see `stream.failpoints`.
         read_only: a folder is neither made nor tried out by writing to it, so that looking needs no right to write.
+        is_group_readable: in a folder, the owner's group may read what is written; otherwise the owner alone.
 
     Raises:
         ConfigError: the URL's protocol is unknown, or needs a package that is not installed.
         RefusedToStart: the place cannot be made, read or written to; read-only: it is not there.
     """
 
-    def __init__(self, url: str, keep: int, watch: Watch = unwatched, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        keep: int,
+        watch: Watch = unwatched,
+        *,
+        read_only: bool = False,
+        is_group_readable: bool = False,
+    ) -> None:
         assert keep >= 1, f"checkpoints.keep: expected >= 1, got {keep}"
-        self._base = _base(url, watch, read_only=read_only)
+        self._base = _base(url, watch, read_only=read_only, is_group_readable=is_group_readable)
         self._keep = keep
         self._watch = watch
 
@@ -181,12 +190,12 @@ class CheckpointStore:
             raise CheckpointUnavailable(f"{self.shown}: {what}: {error}{_advice(error.errno)}") from error
 
 
-def _base(url: str, watch: Watch, *, read_only: bool) -> _Base:
+def _base(url: str, watch: Watch, *, read_only: bool, is_group_readable: bool) -> _Base:
     protocol, separator, path = url.partition("://")
-    if not separator:
-        return LocalBase(Path(url).expanduser(), watch, read_only=read_only)
-    is_local = protocol in ("file", "local")
-    return LocalBase(Path(path), watch, read_only=read_only) if is_local else RemoteBase(url, watch)
+    if separator and protocol not in ("file", "local"):
+        return RemoteBase(url, watch)
+    folder = Path(path) if separator else Path(url).expanduser()
+    return LocalBase(folder, watch, read_only=read_only, is_group_readable=is_group_readable)
 
 
 def _save(moment: Moment, state: State, created_at_ms: int, path: Path) -> Manifest:

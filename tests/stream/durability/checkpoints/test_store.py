@@ -1,7 +1,9 @@
 """A checkpoint is loaded as it was written or refused with the reason, and only the newest are kept."""
 
 import hashlib
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +258,25 @@ def test_a_checkpoint_that_is_set_aside_is_none_any_more_and_its_files_are_kept(
     assert store.names() == [EPOCH_1]
     [aside] = tmp_path.glob("set-aside-*")
     assert sorted(path.name for path in aside.iterdir()) == ["manifest.json", "state.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("is_group_readable", "modes"), [(False, {0o700, 0o600}), (True, {0o750, 0o640})], ids=["owner", "group"]
+)
+def test_what_is_written_is_read_by_its_owner_alone_or_by_his_group(
+    is_group_readable: bool, modes: set[int], tmp_path: Path
+) -> None:
+    for umask in (0o000, 0o077):
+        folder = tmp_path / f"{umask}"
+        before = os.umask(umask)
+        try:
+            store = CheckpointStore(str(folder), 2, is_group_readable=is_group_readable)
+            store.lock("millstream-0 on events")
+            store.write(moment_at(1), state_at(1), 0)
+            store.write(moment_at(1), state_at(2), 0)  # replaces it
+        finally:
+            os.umask(before)
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("epoch-*/*")} == modes & {0o600, 0o640}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("epoch-*")} == modes & {0o700, 0o750}
+        assert stat.S_IMODE(folder.stat().st_mode) in modes
+        assert stat.S_IMODE((folder / "lock.json").stat().st_mode) == 0o600
