@@ -1,4 +1,4 @@
-"""What all tests share: the embedded broker, and the switch that turns a skipped test into a failure.
+"""What all tests share: the brokers, and the switch that turns a skipped test into a failure.
 
 With `FORBID_SKIPS=1` in the environment, a run in which a test was skipped or expected to fail ends red and lists it:
 the gate must not be green because a tool was missing.
@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-__all__ = ["broker"]
+from tests.support.apache_kafka import ApacheKafka, why_not
+
+__all__ = ["any_broker", "apache_kafka", "apache_kafka_cluster", "broker"]
+
+MARKERS = {"broker": "broker", "apache_kafka": "apache_kafka", "apache_kafka_cluster": "apache_kafka"}
+"""Fixture to the marker of the tests that take it."""
 
 _not_run: list[str] = []
 
@@ -30,10 +35,41 @@ def broker() -> Iterator[Any]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def apache_kafka() -> Iterator[ApacheKafka]:
+    """One node of Apache Kafka for all tests of this process, shared as `broker` is; nobody stops it."""
+    yield from _cluster(1)
+
+
+@pytest.fixture(scope="module")
+def apache_kafka_cluster() -> Iterator[ApacheKafka]:
+    """Three nodes of Apache Kafka for the tests of a file; who stops one starts it again."""
+    yield from _cluster(3)
+
+
+def _cluster(num_nodes: int) -> Iterator[ApacheKafka]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with ApacheKafka(num_nodes) as running:
+        yield running
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("broker", id="embedded", marks=pytest.mark.broker),
+        pytest.param("apache_kafka", id="apache", marks=pytest.mark.apache_kafka),
+    ]
+)
+def any_broker(request: pytest.FixtureRequest) -> Any:
+    """The embedded broker, and then Apache Kafka: for a promise that is shown on both."""
+    return request.getfixturevalue(request.param)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "broker" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.broker)
+        for fixture, marker in MARKERS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

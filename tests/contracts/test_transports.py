@@ -1,4 +1,4 @@
-"""What every log must do, in memory and on a real broker."""
+"""What every log must do: in memory, on the embedded broker and on Apache Kafka."""
 
 import time
 from collections.abc import Callable
@@ -51,8 +51,16 @@ def started(transport: MemoryTransport) -> Transport:
     return transport
 
 
-def kafka_log(request: pytest.FixtureRequest) -> Log:
-    settings = kafka_settings(request.getfixturevalue("broker"))
+def embedded_log(request: pytest.FixtureRequest) -> Log:
+    return kafka_log(request, request.getfixturevalue("broker"))
+
+
+def apache_log(request: pytest.FixtureRequest) -> Log:
+    return kafka_log(request, request.getfixturevalue("apache_kafka"))
+
+
+def kafka_log(request: pytest.FixtureRequest, broker: Any) -> Log:
+    settings = kafka_settings(broker)
     ensure_topics(settings)
     opened: list[KafkaTransport] = []
 
@@ -110,7 +118,11 @@ def read_all(reader: TopicReader) -> list[Record]:
 
 
 @pytest.fixture(
-    params=[pytest.param(memory_log, id="memory"), pytest.param(kafka_log, id="kafka", marks=pytest.mark.broker)]
+    params=[
+        pytest.param(memory_log, id="memory"),
+        pytest.param(embedded_log, id="embedded", marks=pytest.mark.broker),
+        pytest.param(apache_log, id="apache", marks=pytest.mark.apache_kafka),
+    ]
 )
 def log(request: pytest.FixtureRequest) -> Log:
     made: Log = request.param(request)
