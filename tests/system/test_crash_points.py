@@ -1,7 +1,8 @@
 """A worker that is killed anywhere, as often as you like, ends in the state of one that was never interrupted.
 
-Every named instant in turn, with real processes on a real broker; seeds that draw many at once, in memory; and the
-judge itself, which has to find what is wrong when something is. `python -m benchmarks.chaos` does the same for longer.
+Every named instant in turn, with real processes, on the embedded broker and on Apache Kafka; seeds that draw many at
+once, in memory; and the judge itself, which has to find what is wrong when something is. `python -m benchmarks.chaos`
+does the same for longer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,24 +52,24 @@ def forking() -> Iterator[None]:
 
 @pytest.mark.parametrize("instant", INSTANTS)
 def test_a_worker_killed_twice_at_an_instant_ends_as_one_that_was_never_interrupted(
-    instant: str, broker: Any, forking: None, tmp_path: Path
+    instant: str, any_broker: Any, forking: None, tmp_path: Path
 ) -> None:
     before = (LEAVES_WORK,) if instant in RECOVERY else ()
     second = 1 if instant in ONCE_IN_A_LIFE or instant == "batch_relearned" else 2
     faults = (*before, Fault(instant, 1), Fault(instant, second))
 
-    outcome = run_live(replace(SMALL, faults=faults), broker.bootstrap_servers, tmp_path / "run")
+    outcome = run_live(replace(SMALL, faults=faults), any_broker.bootstrap_servers, tmp_path / "run")
 
     assert outcome.parted == []
     assert outcome.fired == list(faults)
 
 
 def test_four_kills_in_a_row_before_the_worker_is_there_lose_and_repeat_nothing(
-    broker: Any, forking: None, tmp_path: Path
+    any_broker: Any, forking: None, tmp_path: Path
 ) -> None:
     faults = (LEAVES_WORK, *(Fault(instant, 1) for instant in RECOVERY))
 
-    outcome = run_live(replace(SMALL, faults=faults), broker.bootstrap_servers, tmp_path / "run")
+    outcome = run_live(replace(SMALL, faults=faults), any_broker.bootstrap_servers, tmp_path / "run")
 
     assert outcome.parted == []
     assert outcome.fired == list(faults)
@@ -76,20 +77,20 @@ def test_four_kills_in_a_row_before_the_worker_is_there_lose_and_repeat_nothing(
 
 @pytest.mark.parametrize("instant", ["recovered", "records_sent", "offsets_sent", "checkpoint_synced"])
 def test_a_worker_that_stood_still_while_another_took_over_changes_nothing_any_more(
-    instant: str, broker: Any, forking: None, tmp_path: Path
+    instant: str, any_broker: Any, forking: None, tmp_path: Path
 ) -> None:
     faults = (Fault(instant, 1, "stop"),)
 
-    outcome = run_live(replace(SMALL, faults=faults), broker.bootstrap_servers, tmp_path / "run")
+    outcome = run_live(replace(SMALL, faults=faults), any_broker.bootstrap_servers, tmp_path / "run")
 
     assert outcome.parted == []
     assert outcome.fired == list(faults)
 
 
 def test_a_worker_replaced_amid_the_records_of_a_transaction_does_not_end_the_one_that_replaced_it(
-    broker: Any,
+    any_broker: Any,
 ) -> None:
-    settings = SMALL.settings("chaos-amid", broker.bootstrap_servers, "")
+    settings = SMALL.settings("chaos-amid", any_broker.bootstrap_servers, "")
     ensure_topics(settings)
     record = OutRecord(settings.topics.recommendations, b"ana", b"1")
     heir = KafkaTransport(settings)
@@ -113,7 +114,7 @@ def test_a_worker_replaced_amid_the_records_of_a_transaction_does_not_end_the_on
 
 
 def test_a_killed_worker_makes_the_batches_lists_and_state_of_an_independent_one_that_was_not(
-    broker: Any, forking: None, tmp_path: Path
+    any_broker: Any, forking: None, tmp_path: Path
 ) -> None:
     faults = (Fault("records_flushed", 3), Fault("transaction_committed", 2), Fault("batch_relearned", 1))
     plan = replace(
@@ -126,7 +127,7 @@ def test_a_killed_worker_makes_the_batches_lists_and_state_of_an_independent_one
         faults=faults,
     )
 
-    outcome = run_live(plan, broker.bootstrap_servers, tmp_path / "run")
+    outcome = run_live(plan, any_broker.bootstrap_servers, tmp_path / "run")
 
     assert outcome.parted == []
     assert outcome.fired == list(faults)
