@@ -72,7 +72,7 @@ class ApacheKafka:
     def __init__(self, num_nodes: int = 1, properties: str = "") -> None:
         self.nodes = tuple(range(1, num_nodes + 1))
         self._properties = properties
-        self._cluster_id = secrets.token_urlsafe(16)
+        self._cluster_id = "m" + secrets.token_urlsafe(16)[1:]  # a dash in front would be taken for a flag
         ports = _free_ports(2 * num_nodes)
         self._ports = dict(zip(self.nodes, ports[:num_nodes], strict=True))
         self._controllers = dict(zip(self.nodes, ports[num_nodes:], strict=True))
