@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from kafka import errors
+from kafka.admin import ACLOperation, ConfigSourceType, ConfigType
 from kafka.consumer.fetcher import Fetcher
 from kafka.net.manager import KafkaConnectionManager
 from kafka.producer.transaction_manager import TxnRequestHandler
@@ -23,6 +24,8 @@ TLS_REFUSALS = (
     "bad certificate",
 )
 """What of OpenSSL's words says that another attempt ends the same way."""
+GROWING = (ACLOperation, ConfigSourceType, ConfigType)
+"""The client's lists that releases of Kafka add to, and that it looks answers up in."""
 
 
 class _LenientBuffer(bytearray):
@@ -42,6 +45,7 @@ def apply() -> None:
     _hand_over_what_was_parked()
     _say_why_no_broker_was_reached()
     _keep_what_refused_an_epoch()
+    _take_what_newer_brokers_name()
 
 
 def _read_odd_header_names() -> None:
@@ -119,6 +123,19 @@ def _say_why_no_broker_was_reached() -> None:
     bootstrap.is_repaired = True  # type: ignore[attr-defined]
     KafkaConnectionManager._do_bootstrap = bootstrap
     KafkaConnectionManager.update_backoff = noted
+
+
+def _take_what_newer_brokers_name() -> None:
+    """Let a number that the client's lists do not hold read as UNKNOWN, as Java's clients do.
+
+    Without this an answer that names one source of a setting, say, which came with a newer release ends the command.
+    """
+
+    def unknown(kind: Any, value: object) -> Any:
+        return kind.UNKNOWN if isinstance(value, int) else None  # words go on to be looked up as names
+
+    for kind in GROWING:
+        kind._missing_ = classmethod(unknown)
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.protocol.api_key import ApiKey
+from kafka.protocol.broker_version_data import BROKER_API_VERSIONS
 
 from stream.config.settings import KafkaSettings
 from stream.log.kafka.client import client_options, connecting
@@ -19,6 +20,7 @@ class ClusterFacts:
 
     brokers: tuple[str, ...]
     release: str
+    """The newest that the client tells from others, as "4.3 or newer", when the broker may be a later one."""
     init_producer_id_version: int
     """Highest version that it knows of the request that fences a worker."""
 
@@ -47,11 +49,16 @@ def cluster_facts(kafka: KafkaSettings) -> ClusterFacts:
         try:
             manager: Any = admin._manager  # shown nowhere else by every broker; the client is pinned
             brokers = sorted(f"{broker.host}:{broker.port}" for broker in manager.cluster.brokers())
-            release = ".".join(map(str, manager.broker_version_data.broker_version))
-            version = admin.api_versions().get(ApiKey.InitProducerId, (0, -1))[1]
+            spoken = manager.broker_version_data
+            # Not admin.api_versions(): it fails on the first request that a newer broker has and the client does not.
+            version = spoken.api_versions.get(ApiKey.InitProducerId, (0, -1))[1]
         finally:
             admin.close()
-    return ClusterFacts(tuple(brokers), release, version)
+    return ClusterFacts(tuple(brokers), _release(spoken.broker_version), version)
+
+
+def _release(inferred: tuple[int, ...]) -> str:
+    return ".".join(map(str, inferred)) + (" or newer" if inferred >= max(BROKER_API_VERSIONS) else "")
 
 
 def topic_facts(kafka: KafkaSettings, names: list[str]) -> dict[str, TopicFacts]:

@@ -5,6 +5,7 @@ import subprocess
 from typing import Any
 
 import pytest
+from kafka.admin import ACLOperation, ConfigSourceType, KafkaAdminClient
 from kafka.consumer.fetcher import Fetcher
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
@@ -33,6 +34,20 @@ def test_the_repairs_are_made_once() -> None:
     client_patches.apply()
 
     assert (DefaultRecordBatch._read_msg, Fetcher.fetched_records) == repaired
+
+
+def test_what_a_newer_broker_names_reads_as_unknown_and_what_is_known_as_before() -> None:
+    client_patches.apply()
+    source = {"name": "retention.ms", "value": "1", "read_only": False, "config_source": 99, "config_type": 99}
+
+    assert KafkaAdminClient._process_config(source, None) == "retention.ms"
+
+    assert (source["config_source"], source["config_type"]) == ("UNKNOWN", "UNKNOWN")
+    assert ACLOperation(99) is ACLOperation.UNKNOWN
+    assert ACLOperation(3) is ACLOperation.READ
+    assert ConfigSourceType.build_from("default-config") is ConfigSourceType.DEFAULT_CONFIG
+    with pytest.raises(ValueError, match="Unrecognized"):
+        ConfigSourceType.build_from("no such source")
 
 
 @pytest.mark.broker
