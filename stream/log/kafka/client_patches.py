@@ -4,12 +4,14 @@ Each has a test, and goes when the client has its own.
 """
 
 import sys
+import time
 from typing import Any
 
 from kafka import errors
 from kafka.admin import ACLOperation, ConfigSourceType, ConfigType
 from kafka.consumer.fetcher import Fetcher
 from kafka.net.manager import KafkaConnectionManager
+from kafka.net.transport import KafkaTCPTransport
 from kafka.producer.transaction_manager import TxnRequestHandler
 from kafka.record.default_records import DefaultRecordBatch
 
@@ -26,6 +28,8 @@ TLS_REFUSALS = (
 """What of OpenSSL's words says that another attempt ends the same way."""
 GROWING = (ACLOperation, ConfigSourceType, ConfigType)
 """The client's lists that releases of Kafka add to, and that it looks answers up in."""
+LAST_WORDS_TURNS = 20
+"""Turns of the client's loop in which what arrived with the end of a connection reaches who waits for it; few do."""
 
 
 class _LenientBuffer(bytearray):
@@ -46,6 +50,7 @@ def apply() -> None:
     _say_why_no_broker_was_reached()
     _keep_what_refused_an_epoch()
     _take_what_newer_brokers_name()
+    _hear_the_last_words()
 
 
 def _read_odd_header_names() -> None:
@@ -136,6 +141,44 @@ def _take_what_newer_brokers_name() -> None:
 
     for kind in GROWING:
         kind._missing_ = classmethod(unknown)
+
+
+def _hear_the_last_words() -> None:
+    """Hand over what arrived together with the end of a connection, and only then end it.
+
+    The client drops it. A broker that refuses a login says so and closes: without this the refusal reads as a broker
+    that went away, and is tried again and again.
+    """
+    deaf = KafkaTCPTransport._read_from_sock
+    if getattr(deaf, "is_repaired", False):
+        return
+
+    async def read(transport: Any) -> None:
+        while transport._read and not transport._closed:
+            await transport._net.wait_read(transport._sock)
+            data, error = transport._sock_recv()
+            if data:
+                error = _hand_over(transport, data) or error
+            if error is not None:
+                for _ in range(LAST_WORDS_TURNS):
+                    await transport._net.sleep(0)
+                return transport.abort(error=error)
+        return None
+
+    read.is_repaired = True  # type: ignore[attr-defined]
+    KafkaTCPTransport._read_from_sock = read
+
+
+def _hand_over(transport: Any, data: bytes) -> Exception | None:
+    """Do what the client does with bytes that came; return why they cannot be read, or None."""
+    transport.last_read = time.monotonic()
+    if transport._protocol._sensors:
+        transport._protocol._sensors.bytes_received.record(len(data))
+    try:
+        transport._protocol.data_received(data)
+    except errors.KafkaProtocolError as foreign:
+        return foreign
+    return None
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -1,12 +1,15 @@
 """What the pinned client cannot read by itself."""
 
 import shutil
+import socket
 import subprocess
 from typing import Any
 
 import pytest
 from kafka.admin import ACLOperation, ConfigSourceType, KafkaAdminClient
 from kafka.consumer.fetcher import Fetcher
+from kafka.net.selector import NetworkSelector
+from kafka.net.transport import KafkaTCPTransport
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from stream.log.kafka import KafkaTransport, client_patches, ensure_topics
@@ -29,11 +32,12 @@ def test_a_header_name_that_is_no_utf8_is_escaped_and_the_records_around_it_are_
 
 def test_the_repairs_are_made_once() -> None:
     client_patches.apply()
-    repaired = DefaultRecordBatch._read_msg, Fetcher.fetched_records
+    repaired = DefaultRecordBatch._read_msg, Fetcher.fetched_records, KafkaTCPTransport._read_from_sock
 
     client_patches.apply()
 
-    assert (DefaultRecordBatch._read_msg, Fetcher.fetched_records) == repaired
+    now = DefaultRecordBatch._read_msg, Fetcher.fetched_records, KafkaTCPTransport._read_from_sock
+    assert now == repaired
 
 
 def test_what_a_newer_broker_names_reads_as_unknown_and_what_is_known_as_before() -> None:
@@ -48,6 +52,46 @@ def test_what_a_newer_broker_names_reads_as_unknown_and_what_is_known_as_before(
     assert ConfigSourceType.build_from("default-config") is ConfigSourceType.DEFAULT_CONFIG
     with pytest.raises(ValueError, match="Unrecognized"):
         ConfigSourceType.build_from("no such source")
+
+
+class Waits:
+    """Whoever waits for an answer on a connection: takes it up some turns of the loop after it came."""
+
+    _sensors = None
+
+    def __init__(self, net: NetworkSelector) -> None:
+        self._net = net
+        self.happened: list[str] = []
+
+    def data_received(self, data: bytes) -> None:
+        self._net.call_soon(self._take_up(data))
+
+    async def _take_up(self, data: bytes) -> None:
+        for _ in range(5):
+            await self._net.sleep(0)
+        self.happened.append(data.decode())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.happened.append(f"lost: {error}")
+
+
+def test_what_arrives_together_with_the_end_of_a_connection_is_taken_up_before_it_ends() -> None:
+    client_patches.apply()
+    net = NetworkSelector()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    transport, waits = KafkaTCPTransport(net, ours), Waits(net)
+    transport.set_protocol(waits)
+    theirs.sendall(b"refused")
+    theirs.close()
+
+    transport.resume_reading()
+    for _ in range(100):
+        net.poll(timeout_ms=10)
+
+    assert len(waits.happened) == 2
+    assert waits.happened[0] == "refused"
+    assert waits.happened[1].startswith("lost: ")
 
 
 @pytest.mark.broker
