@@ -162,8 +162,8 @@ def _hear_the_last_words() -> None:
             if error is not None:
                 for _ in range(LAST_WORDS_TURNS):
                     await transport._net.sleep(0)
-                return transport.abort(error=error)
-        return None
+                transport.abort(error=error)
+                return
 
     read.is_repaired = True  # type: ignore[attr-defined]
     KafkaTCPTransport._read_from_sock = read
@@ -177,7 +177,8 @@ def _hand_over(transport: Any, data: bytes) -> Exception | None:
     try:
         transport._protocol.data_received(data)
     except errors.KafkaProtocolError as foreign:
-        return foreign
+        why: Exception = foreign
+        return why
     return None
 
 
