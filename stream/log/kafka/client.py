@@ -172,7 +172,9 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
     if isinstance(error, errors.UnsupportedCodecError):
         return RefusedToStart(f"{where}: records are compressed in a way that this installation cannot read: {error}")
     if isinstance(error, errors.CorruptRecordError):
-        return RefusedToStart(f'{where}: a record cannot be read: {error}; see docs/operating.md, "A broken record"')
+        return RefusedToStart(
+            f'{where}: a record cannot be read: {error}; see docs/operating.md, "When a record cannot be read"'
+        )
     if isinstance(error, errors.MessageSizeTooLargeError | errors.RecordListTooLargeError):
         return RefusedToStart(
             f"{where}: a record is larger than its topic takes: raise the topic's max.message.bytes, or lower model.k"
