@@ -275,6 +275,11 @@ class MetricsSettings(_Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to bind; 0.0.0.0 for all (then guard it).")
     port: int = Field(9464, ge=0, le=65_535, description="Port; 0: any free one, named in the log.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names the page may be opened by; localhost: all names of this machine. Empty: any, but on a port "
+        "of this machine alone only its own.",
+    )
     page: Literal["auto", "full", "numbers", "off"] = Field(
         "auto", description="What / shows: numbers alone, or full: also users; auto: full if host is this machine only."
     )
@@ -285,6 +290,11 @@ class ServeSettings(_Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to bind; 0.0.0.0 for all (then set tokens_file).")
     port: int = Field(8080, ge=0, le=65_535, description="Port; 0: any free one, named in the log.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names it may be asked by without a token; localhost: all names of this machine. Empty: any, but "
+        "on a port of this machine alone only its own.",
+    )
     tokens_file: Path | None = Field(
         None, description="File of bearer tokens, one a line, read again when it changes. None: no token is asked for."
     )

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.http.api.problem_details import Problem, answer
 from stream.http.api.tokens import TokenFile
-from stream.http.host_check import names_this_machine
+from stream.http.host_check import may_be_asked_as
 from stream.http.rate_limit import RateLimit
 from stream.telemetry.metrics import Metrics
 
@@ -63,16 +63,24 @@ class Access:
 
     Args:
         app: what answers.
-        tokens: None: no token is asked for, and a port of this machine alone answers only to its names.
+        tokens: None: no token is asked for, and the port answers only to the names that it may be asked as.
         limit: how often.
         bound_host: where this listens.
+        allowed_hosts: by which names it may be asked, beside those of this machine.
     """
 
-    def __init__(self, app: ASGIApp, tokens: TokenFile | None, limit: RateLimit, bound_host: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: TokenFile | None,
+        limit: RateLimit,
+        bound_host: str,
+        allowed_hosts: Sequence[str] = (),
+    ) -> None:
         self._app = app
         self._tokens = tokens
         self._limit = limit
-        self._bound_host = bound_host
+        self._bound_host, self._allowed_hosts = bound_host, allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,8 +92,10 @@ class Access:
         await app(scope, receive, send)
 
     def _admit(self, request: Request) -> None:
-        if self._tokens is None and not names_this_machine(request.headers.get("host", ""), self._bound_host):
-            raise Problem("wrong-host", "expected http://localhost as its address, or a token (serve.tokens_file)")
+        host = request.headers.get("host", "")
+        if self._tokens is None and not may_be_asked_as(host, self._bound_host, self._allowed_hosts):
+            expected = "http://localhost, one of serve.allowed_hosts, or a token (serve.tokens_file)"
+            raise Problem("wrong-host", f"expected as its address {expected}")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         is_bearer = scheme.lower() == "bearer"
         holder = self._tokens.holder(token.strip()) if self._tokens is not None and is_bearer else None

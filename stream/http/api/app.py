@@ -68,7 +68,7 @@ def create_app(parts: Parts) -> ASGIApp:
     config = parts.settings.serve
     lists = Lists(parts.settings, parts.view, parts.follower, parts.clients)
     limit = RateLimit(config.requests_per_second, config.request_burst)
-    access = [Middleware(Access, parts.tokens, limit, config.host)]
+    access = [Middleware(Access, parts.tokens, limit, config.host, config.allowed_hosts)]
     routes = [
         Route("/v1/events", parts.posting.post, methods=["POST"], middleware=access),
         Route("/v1/users/{id}/recommendations", lists.newest, methods=["GET"], middleware=access),

@@ -21,7 +21,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "slow-body": (408, "The body came too slowly"),
     "body-too-large": (413, "The body is too large"),
     "bad-media-type": (415, "The body must be application/json"),
-    "wrong-host": (421, "This port answers to the names of this machine only"),
+    "wrong-host": (421, "This port does not answer to this name"),
     "bad-event": (422, "An event is not valid; nothing was written"),
     "bad-batch": (422, "The number of events is out of range; nothing was written"),
     "too-many-requests": (429, "Too many requests"),

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from stream.config.settings import Settings
-from stream.http.host_check import is_loopback, names_this_machine
+from stream.http.host_check import is_loopback, may_be_asked_as
 from stream.http.page.interactive_queries import NoAnswer, Questions
 from stream.http.page.item_titles import Titles
 from stream.http.page.live_figures import Board
@@ -99,11 +99,12 @@ class Page:
 
     def _guarded(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            if names_this_machine(request.headers.get("host", ""), self._settings.metrics.host):
+            metrics = self._settings.metrics
+            if may_be_asked_as(request.headers.get("host", ""), metrics.host, metrics.allowed_hosts):
                 response = await endpoint(request)
             else:
                 response = _refused(
-                    421, "this port is for this machine: open it as http://localhost, or set metrics.host"
+                    421, "this port answers to other names: open it as http://localhost, or set metrics.allowed_hosts"
                 )
             response.headers.update(HEADERS)
             return response
