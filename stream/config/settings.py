@@ -137,7 +137,10 @@ class WorkerSettings(_Section):
         description="Which offsets to trust when group and journal disagree; 'agreement' refuses to start.",
     )
     broker_deadline_seconds: float = Field(
-        300.0, gt=0, le=86_400, description="Brokers silent for this long, also at the start, end it (exit code 7)."
+        300.0,
+        gt=0,
+        le=86_400,
+        description="Brokers that answer nothing for this long, also at the start, end it (exit code 7).",
     )
     stall_deadline_seconds: float = Field(
         60.0,

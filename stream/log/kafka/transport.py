@@ -4,7 +4,6 @@ The guards around the client's traps are listed in docs/decisions/0002; each is 
 """
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 
 from stream.config.settings import Settings
-from stream.errors import BrokerUnreachable, FencedError, RefusedToStart, TransactionInDoubt
+from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
 from stream.failpoints import Watch, unwatched
+from stream.log.kafka.answers import Answers
 from stream.log.kafka.client import client_options, compression, connecting, explain
 from stream.log.kafka.deadline import DeadlineThread
 from stream.log.kafka.ownership import seconds_awake_or_asleep, was_replaced
@@ -28,8 +28,6 @@ from stream.wire.schema import JournalEntry
 
 __all__ = ["KafkaTransport"]
 
-LAG_INTERVAL_SECONDS = 1.0
-"""How often the end offsets are asked for; each time is one request."""
 ABORT_DEADLINE_SECONDS = 5.0
 ASK_DEADLINE_SECONDS = 10.0
 TIMED_OUT_RATIO = 0.9
@@ -77,6 +75,7 @@ class KafkaTransport:
         )
         with connecting(self._kafka):
             self._partitions = topic_partitions(self._consumer, settings.topics.events)
+        self._answers = Answers(self._consumer, self._partitions, settings)
         self._deadline = DeadlineThread("millstream-transaction")
 
     def start(self) -> JournalEntry | None:
@@ -107,10 +106,7 @@ class KafkaTransport:
                 raise
             for partition, offset in begin.offsets.items():
                 self._consumer.seek(partition, offset)
-        now = time.monotonic()
         self._lag: dict[int, int] = {}
-        self._lag_asked = now - LAG_INTERVAL_SECONDS
-        self._lag_answered = now
         if not begin.is_committed:  # or a restart before the first batch would choose its beginning anew
             self.commit([], self.positions())
         return entry
@@ -180,6 +176,8 @@ class KafkaTransport:
         try:
             if not self._ahead:
                 self._ahead = poll_in_order(self._consumer, timeout_seconds, max_records)
+                if self._ahead:
+                    self._answers.came()
         except (errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError, errors.LogTruncationError) as error:
             raise RefusedToStart(
                 f"topic {self._settings.topics.events}: records that are next are no longer in the log ({error}): "
@@ -204,6 +202,7 @@ class KafkaTransport:
         deadline = self._settings.worker.commit_deadline_seconds
         try:
             self._deadline.run(lambda: self._transaction(records, offsets), deadline)
+            self._answers.came()
         except KeyboardInterrupt:
             self._broken = True  # somebody wants to leave at once: the next worker rolls the transaction back
             raise
@@ -307,24 +306,11 @@ class KafkaTransport:
             BrokerUnreachable: no answer for `worker.broker_deadline_seconds`.
             RefusedToStart: partitions were added to the topic.
         """
-        now = time.monotonic()
-        if now - self._lag_asked >= LAG_INTERVAL_SECONDS:
-            self._lag_asked = now
-            self._ask_lag()
+        if self._answers.ask_when_due():
+            positions = self.positions()
+            self._lag = {number: max(0, end - positions[number]) for number, end in self._answers.ends.items()}
+            self._refuse_new_partitions()
         return self._lag
-
-    def _ask_lag(self) -> None:
-        try:
-            ends = self._consumer.end_offsets(self._partitions, timeout_ms=2_000)
-        except errors.KafkaError as error:
-            silent_seconds = self.silent_seconds()
-            if silent_seconds > self._settings.worker.broker_deadline_seconds:
-                raise BrokerUnreachable(f"the brokers have not answered for {silent_seconds:.0f} s") from error
-            return
-        self._lag_answered = time.monotonic()
-        positions = self.positions()
-        self._lag = {tp.partition: max(0, end - positions[tp.partition]) for tp, end in ends.items()}
-        self._refuse_new_partitions()
 
     def _refuse_new_partitions(self) -> None:
         known = self._consumer.partitions_for_topic(self._settings.topics.events)
@@ -335,8 +321,8 @@ class KafkaTransport:
             )
 
     def silent_seconds(self) -> float:
-        """Return for how long the brokers have not answered; 0 when the last question was answered."""
-        return 0.0 if self._lag_answered >= self._lag_asked else time.monotonic() - self._lag_answered
+        """Return for how long the brokers have not answered; 0 when they answered the last question, or since."""
+        return self._answers.silent_seconds()
 
     def close(self) -> None:
         """Disconnect; an open transaction is rolled back."""

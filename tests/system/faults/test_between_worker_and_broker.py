@@ -203,3 +203,24 @@ def test_a_refused_epoch_is_doubt_where_nobody_took_over_and_a_fence_is_a_fence(
     until(lambda: has_read(settings, 100), second)
     assert stopped(second) == 0
     assert_every_event_is_accounted_for_once(settings, 100)
+
+
+def test_brokers_that_are_slow_are_not_silent(settings: Settings, proxy: Proxy, start: Start) -> None:
+    port = free_port()
+    produce(settings, 0, 100)
+    overrides: dict[str, Any] = {"metrics.port": port, "worker.broker_deadline_seconds": 6, "batching.max_events": 100}
+    worker = start(**overrides)
+    until(lambda: num_read(settings) == 100, worker)
+
+    proxy.delay_seconds = 2.2
+    began = time.monotonic()
+    while time.monotonic() - began < 15:
+        assert worker.process.poll() is None, worker.text()
+        time.sleep(0.5)
+
+    assert probe(port, "readyz") == 200
+    produce(settings, 100, 150)
+    until(lambda: num_read(settings) == 150, worker)
+    assert probe(port, "readyz") == 200
+    proxy.delay_seconds = 0.0
+    assert stopped(worker) == 0
