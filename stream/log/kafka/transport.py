@@ -4,6 +4,7 @@ The guards around the client's traps are listed in docs/decisions/0002; each is 
 """
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,7 @@ from stream.log.kafka.deadline import DeadlineThread
 from stream.log.kafka.ownership import seconds_awake_or_asleep, was_replaced
 from stream.log.kafka.start_offsets import start_offsets
 from stream.log.kafka.topic_admin import max_message_bytes, missing_topics
+from stream.log.kafka.topic_identity import TopicIdentity
 from stream.log.kafka.topic_reader import newest_record, open_consumer, poll_in_order, topic_partitions
 from stream.log.protocols import NO_LIMIT
 from stream.logs import log_event
@@ -75,6 +77,7 @@ class KafkaTransport:
         )
         with connecting(self._kafka):
             self._partitions = topic_partitions(self._consumer, settings.topics.events)
+        self._topic_identity = TopicIdentity(self._consumer, settings)
         self._answers = Answers(self._consumer, self._partitions, settings)
         self._deadline = DeadlineThread("millstream-transaction")
 
@@ -175,9 +178,7 @@ class KafkaTransport:
         """
         try:
             if not self._ahead:
-                self._ahead = poll_in_order(self._consumer, timeout_seconds, max_records)
-                if self._ahead:
-                    self._answers.came()
+                self._ahead = self._read(max_records, timeout_seconds)
         except (errors.OffsetOutOfRangeError, errors.NoOffsetForPartitionError, errors.LogTruncationError) as error:
             raise RefusedToStart(
                 f"topic {self._settings.topics.events}: records that are next are no longer in the log ({error}): "
@@ -190,6 +191,23 @@ class KafkaTransport:
         records, self._ahead = self._ahead[:taken], self._ahead[taken:]
         return records
 
+    def _read(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        topic = self._topic_identity
+        topic.look()
+        if topic.is_doubtful:
+            if self._answers.silent_seconds() > 0:  # nobody can be asked: nothing is read until somebody can
+                time.sleep(timeout_seconds)
+                return []
+            topic.expect_the_same_records()
+        records = poll_in_order(self._consumer, timeout_seconds, max_records)
+        topic.look()
+        if topic.is_doubtful:  # it stood still while it polled; what came may be of before or after
+            topic.expect_the_same_records()
+        if records:
+            self._answers.came()
+            topic.remember(records)
+        return records
+
     def commit(self, records: Sequence[OutRecord], offsets: Mapping[int, int]) -> None:
         """Write the records and commit the offsets, all or nothing.
 
@@ -200,6 +218,9 @@ class KafkaTransport:
         if self._broken:
             raise TransactionInDoubt("this connection had an error and must not be used again: start the worker anew")
         deadline = self._settings.worker.commit_deadline_seconds
+        self._topic_identity.look()
+        if self._topic_identity.is_doubtful and records:
+            self._topic_identity.expect_the_same_records()
         try:
             self._deadline.run(lambda: self._transaction(records, offsets), deadline)
             self._answers.came()
@@ -310,6 +331,7 @@ class KafkaTransport:
             positions = self.positions()
             self._lag = {number: max(0, end - positions[number]) for number, end in self._answers.ends.items()}
             self._refuse_new_partitions()
+            self._topic_identity.expect_the_same_id()
         return self._lag
 
     def _refuse_new_partitions(self) -> None:

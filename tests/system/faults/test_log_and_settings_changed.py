@@ -1,5 +1,7 @@
 """Retention, new partitions, a topic made anew, other settings: what cannot be gone on from is refused."""
 
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from kafka.admin import NewPartitions
 
 from stream.config.settings import Settings
 from stream.log.kafka import ensure_topics
+from stream.log.kafka.topic_identity import PAUSE_SECONDS
 from tests.support.oracle import assert_as_if_undisturbed
 from tests.support.probes import killed, stopped
 from tests.support.workers import WorkerProcess, journal, num_read, produce, until
@@ -157,3 +160,36 @@ def test_a_stop_in_mid_stream_commits_the_running_batch_and_leaves_nothing_to_re
     assert "relearned_batches=0 " in heir.text()
     assert stopped(learned(settings, heir, 500)) == 0
     assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 500)
+
+
+def test_a_topic_made_anew_while_the_worker_stood_still_ends_it_before_anything_of_it_is_learned(
+    settings: Settings, launch: Start, admin: Any
+) -> None:
+    worker = launch(settings)
+    produce(settings, 0, 100)
+    until(lambda: num_read(settings) == 100, worker)
+    worker.process.send_signal(signal.SIGSTOP)
+    admin.delete_topics([settings.topics.events])
+    ensure_topics(settings)
+    produce(settings, 1_000, 1_400)
+    time.sleep(PAUSE_SECONDS + 0.5)  # what is tried here is time that passes for a process that stands still
+
+    worker.process.send_signal(signal.SIGCONT)
+
+    assert worker.wait() == 4, worker.text()
+    assert "was made anew while this worker stood still" in worker.text()
+    assert num_read(settings) == 100
+
+
+def test_a_worker_that_stood_still_goes_on_where_the_topic_is_the_same(settings: Settings, launch: Start) -> None:
+    worker = launch(settings)
+    produce(settings, 0, 100)
+    until(lambda: num_read(settings) == 100, worker)
+    worker.process.send_signal(signal.SIGSTOP)
+    produce(settings, 100, 200)
+    time.sleep(PAUSE_SECONDS + 0.5)
+
+    worker.process.send_signal(signal.SIGCONT)
+
+    until(lambda: num_read(settings) == 200, worker)
+    assert stopped(worker) == 0
