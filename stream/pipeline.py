@@ -151,7 +151,7 @@ class Pipeline:
             return None
         self._watch("polled")
         with self._stage("decode"):
-            decisions = Decisions(decoded_at_ms=self._clocks.wall_ms(), effort=self._effort())
+            decisions = Decisions(decoded_at_ms=self._now_ms(), effort=self._effort())
             decoded, encoded = self.state.read(records, decisions)
         step = self.state.learn(decoded, encoded)  # evaluates every event, then learns it
         if step.num_nonfinite_steps:
@@ -211,6 +211,23 @@ class Pipeline:
                 return []
         self._is_full = self._batcher.is_full()
         return self._batcher.take()
+
+    def _now_ms(self) -> int:
+        """Return the clock, which is not far behind that of the newest commit: it would find good events in the future.
+
+        Raises:
+            RefusedToStart: it is.
+        """
+        now_ms = self._clocks.wall_ms()
+        behind_seconds = 0.0 if self._newest is None else (self._newest.decoded_at_ms - now_ms) / 1000
+        limit_seconds = self._settings.worker.max_clock_behind_seconds
+        if behind_seconds > limit_seconds:
+            raise RefusedToStart(
+                f"the clock of this machine is {behind_seconds:.0f} s behind that of the newest batch in the journal, "
+                f"expected at most {limit_seconds:g} s: good events would be dead letters (future_time). Set the "
+                "clock; or, if that batch had the wrong one, start with --set worker.max_clock_behind_seconds=N"
+            )
+        return now_ms
 
     def _effort(self) -> EffortLevel:
         lag = self._transport.lag() if self._ladder.is_auto else {}

@@ -142,6 +142,12 @@ class WorkerSettings(_Section):
         le=86_400,
         description="Brokers that answer nothing for this long, also at the start, end it (exit code 7).",
     )
+    max_clock_behind_seconds: float = Field(
+        300.0,
+        ge=0,
+        le=31_536_000,
+        description="A clock further behind that of the newest batch ends the worker (exit code 4).",
+    )
     stall_deadline_seconds: float = Field(
         60.0,
         gt=0,

@@ -332,3 +332,36 @@ def test_the_same_log_and_seed_publish_the_same_lists() -> None:
 
     assert published[0] == published[1]
     assert len(published[0]) > 20
+
+
+def test_a_clock_far_behind_that_of_the_journal_is_refused_before_a_good_event_becomes_a_dead_letter() -> None:
+    log, settings = MemoryLog(), small_settings()
+    produce(log, event_bytes("ana", "a", "click"))
+    run_dry(make_pipeline(log))  # at NOW_MS + 5
+
+    def run_at(wall_ms: int, settings: Settings = settings) -> int:
+        produce(log, event_bytes("ana", "a", "click"))
+        clocks = Clocks(monotonic=SteppingClock(), wall_ms=lambda: wall_ms)
+        return len(run_dry(memory_pipeline(log, settings, MemoryTransport(log), clocks=clocks)))
+
+    with pytest.raises(RefusedToStart, match=r"172800 s behind.*expected at most 300 s.*max_clock_behind_seconds"):
+        run_at(NOW_MS + 5 - 172_800_000)
+    assert len(journal(log)) == 1
+    assert run_at(NOW_MS + 5 - 300_000) == 1  # with the event that was refused
+    assert run_at(NOW_MS + 5 - 300_000 - 172_800_000, small_settings(worker={"max_clock_behind_seconds": 172_800})) == 1
+
+
+def test_a_clock_that_is_set_back_while_it_runs_ends_the_worker_before_the_batch_is_published() -> None:
+    log, now_ms = MemoryLog(), NOW_MS
+    clocks = Clocks(monotonic=SteppingClock(), wall_ms=lambda: now_ms)
+    pipeline = memory_pipeline(log, small_settings(), MemoryTransport(log), clocks=clocks)
+    produce(log, event_bytes("ana", "a", "click"))
+    run_dry(pipeline)
+
+    now_ms -= 172_800_000
+    produce(log, event_bytes("ana", "b", "click"))
+
+    with pytest.raises(RefusedToStart, match="clock of this machine"):
+        pipeline.run_once()
+    assert len(journal(log)) == 1
+    assert log.published("events.dlq") == []
