@@ -169,6 +169,17 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
         return RefusedToStart(f"{where}: a topic is missing: run 'millstream topics create'")
     if isinstance(error, errors.KafkaConfigurationError):
         return ConfigError(f"{where}: the connection settings are wrong: {error}")
+    if (refusal := _about_records(error, where)) is not None:
+        return refusal
+    return BrokerUnreachable(
+        f"{where}: no usable answer ({type(error).__name__}: {error}): check that it runs and that "
+        f"kafka.bootstrap_servers and kafka.security_protocol ({kafka.security_protocol}) are right"
+        + _hint(error, kafka)
+    )
+
+
+def _about_records(error: BaseException, where: str) -> RefusedToStart | None:
+    """Return the error of ours for one that a record is at fault for."""
     if isinstance(error, errors.UnsupportedCodecError):
         return RefusedToStart(f"{where}: records are compressed in a way that this installation cannot read: {error}")
     if isinstance(error, errors.CorruptRecordError):
@@ -179,11 +190,7 @@ def explain(error: BaseException, kafka: KafkaSettings) -> MillstreamError:
         return RefusedToStart(
             f"{where}: a record is larger than its topic takes: raise the topic's max.message.bytes, or lower model.k"
         )
-    return BrokerUnreachable(
-        f"{where}: no usable answer ({type(error).__name__}: {error}): check that it runs and that "
-        f"kafka.bootstrap_servers and kafka.security_protocol ({kafka.security_protocol}) are right"
-        + _hint(error, kafka)
-    )
+    return None
 
 
 def _hint(error: BaseException, kafka: KafkaSettings) -> str:
