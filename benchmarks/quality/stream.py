@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from benchmarks.quality.errors import QualityError
+from benchmarks.quality.text_table import read_text_table
+from producers.files.cells import EXACT_BELOW
+from producers.files.formats.table import format_of
+from stream.wire.event_time import likely_unit
 
 __all__ = ["Events", "Stream", "arranged", "read_stream", "shuffle_ties"]
 
@@ -22,10 +24,11 @@ Bool = npt.NDArray[np.bool_]
 
 COLUMNS = ("user", "item", "ts", "type", "session", "value")
 NEEDED = ("user", "item", "ts")
+IDS = ("user", "item", "session")
 MAX_TYPES = 127
 """The learner names types in 8 bits."""
-SECONDS_BETWEEN = (100_000_000, 4_000_000_000)
-"""Whole numbers that all lie here are seconds (1973 to 2096): as milliseconds they would all be of early 1970."""
+MS_OF_UNIT = {"s": (1_000.0, "seconds"), "us": (0.001, "microseconds"), "ns": (0.000_001, "nanoseconds")}
+"""Numbers that are all likely times in such a unit are read in it, others as milliseconds, as they may be relative."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,17 +135,27 @@ def _read(path: Path, names: Sequence[str]) -> pa.Table:
     if not path.is_file():
         raise QualityError(f"{path}: expected a file of events, got nothing there: check the path")
     try:
-        if path.suffix == ".csv":
-            table = pyarrow.csv.read_csv(path)
-        elif path.suffix in (".jsonl", ".ndjson", ".json"):
-            table = pyarrow.json.read_json(path)
-        else:
-            held = pq.read_schema(path).names
-            return pq.read_table(path, columns=[name for name in names if name in held])
+        if format_of(path) not in (None, "parquet"):
+            return read_text_table(path, names)
+        held = pq.read_schema(path).names
+        return _with_whole_ids(pq.read_table(path, columns=[name for name in names if name in held]), path)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise QualityError(f"{path}: expected parquet, .csv or .jsonl, got something else ({reason})") from None
-    return table.select([name for name in names if name in table.column_names])
+
+
+def _with_whole_ids(table: pa.Table, path: Path) -> pa.Table:
+    """Return the table, with ids as text where they are stored as bytes."""
+    for place, name in enumerate(table.column_names):
+        kind = table[name].type
+        if name in IDS and pa.types.is_floating(kind) and (pc.max(pc.abs(table[name])).as_py() or 0) >= EXACT_BELOW:
+            raise QualityError(
+                f"{path}: {name}: expected ids, got floats of 2^53 and more, whose last digits may be lost: store "
+                "integers or text"
+            )
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            table = table.set_column(place, name, table[name].cast(pa.large_string()))
+    return table
 
 
 def _without_gaps(table: pa.Table, facts: dict[str, Any]) -> pa.Table:
@@ -191,9 +204,12 @@ def _times_ms(column: pa.ChunkedArray, path: Path) -> tuple[Int64, str]:
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise QualityError(f"{path}: ts: expected int64 milliseconds or timestamps, got {kind}")
     values = np.asarray(column.to_numpy())
-    low, high = SECONDS_BETWEEN
-    if pa.types.is_floating(kind) or (low <= values.min(initial=high) and values.max(initial=0) <= high):
-        return np.asarray(np.round(values * 1000.0), np.int64), "seconds since the epoch"
+    units = {likely_unit(float(bound)) for bound in (values.min(), values.max())} if len(values) else set()
+    unit = units.pop() if len(units) == 1 else None
+    unit = "s" if unit is None and pa.types.is_floating(kind) else unit
+    if unit in MS_OF_UNIT:
+        factor, name = MS_OF_UNIT[unit]
+        return np.asarray(np.round(values * factor), np.int64), f"{name} since the epoch"
     return values.astype(np.int64), "milliseconds"
 
 

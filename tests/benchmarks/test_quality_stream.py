@@ -1,6 +1,7 @@
 """Files of events of many makes become the same stream, and what is wrong with a file is said in one line."""
 
 import datetime as dt
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ DAY = dt.datetime(2020, 9, 13, 12, 26, 40, tzinfo=dt.UTC)
         ([1_600_000_000_000], "milliseconds"),
         ([1_600_000_000], "seconds since the epoch"),
         ([1_600_000_000.0], "seconds since the epoch"),
+        ([1_600_000_000_000.0], "milliseconds"),
+        ([1_600_000_000_000_000], "microseconds since the epoch"),
         (pa.array([DAY], pa.timestamp("us", "UTC")), "timestamps (timestamp[us, tz=UTC])"),
         (["2020-09-13T12:26:40Z"], "texts of timestamps"),
         (["2020-09-13 12:26:40"], "texts of timestamps"),
@@ -140,3 +143,28 @@ def test_no_file_and_no_table_are_told_apart(tmp_path: Path) -> None:
         read_stream(tmp_path / "gone.parquet")
     with pytest.raises(QualityError, match=r"expected parquet, .csv or .jsonl"):
         read_stream(tmp_path / "text.parquet")
+
+
+def test_text_is_read_by_the_rules_of_produce(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv.gz"
+    text = 'user;item;ts\n ana ;1;2020-09-13 12:26:40 UTC\nana;"2;a";1600000000000\nNULL;3;1600000000000\n'
+    path.write_bytes(gzip.compress(text.encode("utf-8-sig")))
+
+    stream = read_stream(path)
+
+    assert rows(stream) == ([0, 0], [0, 1], [1_600_000_000_000] * 2)
+    assert stream.facts["num_left_out_without_user"] == 1
+
+
+def test_a_quote_that_is_never_closed_ends_the_run_where_it_opens(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text('user,item,ts\nana,"1,5\nben,2,6\n')
+
+    with pytest.raises(QualityError, match=r"e\.csv:2: expected every quote"):
+        read_stream(path)
+
+
+def test_ids_that_lost_digits_are_refused_and_those_in_bytes_are_text(tmp_path: Path) -> None:
+    assert rows(read_stream(written(tmp_path, user=[b"a", b"b"], item=[1.0, 2.0], ts=[1, 2])))[0] == [0, 1]
+    with pytest.raises(QualityError, match="user: expected ids, got floats of 2\\^53 and more"):
+        read_stream(written(tmp_path, user=[2.0**53], item=[1], ts=[1]))
