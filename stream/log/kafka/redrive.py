@@ -14,6 +14,7 @@ from stream.config.settings import Settings
 from stream.errors import FencedError, MillstreamError, RefusedToStart, TransactionInDoubt
 from stream.log.kafka.client import client_options, compression, connecting, explain
 from stream.log.kafka.deadline import DeadlineThread
+from stream.log.kafka.ownership import seconds_awake_or_asleep, was_replaced
 from stream.wire.records import OutRecord
 
 __all__ = ["ReplayTransactions"]
@@ -36,10 +37,11 @@ class ReplayTransactions:
 
     def __init__(self, settings: Settings) -> None:
         self._kafka, self._worker = settings.kafka, settings.worker
+        self._transactional_id = f"{self._worker.transactional_id}-dlq-replay"
         with connecting(self._kafka):
             self._producer: Any = KafkaProducer(
                 **client_options(self._kafka, "replay"),
-                transactional_id=f"{self._worker.transactional_id}-dlq-replay",
+                transactional_id=self._transactional_id,
                 transaction_timeout_ms=self._worker.transaction_timeout_ms,
                 delivery_timeout_ms=self._worker.delivery_timeout_ms,
                 max_block_ms=self._worker.delivery_timeout_ms,
@@ -49,6 +51,7 @@ class ReplayTransactions:
             )
             self._producer._transaction_manager._supports_epoch_bump = lambda: False
             self._producer.init_transactions()
+        self._owned = self._identity()
         self._deadline = DeadlineThread("millstream-replay")
         self._is_broken = False
 
@@ -66,6 +69,7 @@ class ReplayTransactions:
             TransactionInDoubt: something failed or took too long. In all cases this object is finished.
         """
         assert not self._is_broken, "a producer is not used again after an error"
+        begun = seconds_awake_or_asleep()
         try:
             self._deadline.run(lambda: self._transaction(records), self._worker.commit_deadline_seconds)
         except KeyboardInterrupt:
@@ -75,7 +79,7 @@ class ReplayTransactions:
             self._is_broken = True
             with suppress(Exception):  # what is not aborted here is when the next replay begins
                 self._deadline.run(self._producer.abort_transaction, ABORT_DEADLINE_SECONDS)
-            raise self._told(error) from error
+            raise self._told(error, seconds_awake_or_asleep() - begun) from error
 
     def _transaction(self, records: Sequence[OutRecord]) -> None:
         identity = self._identity()
@@ -106,15 +110,24 @@ class ReplayTransactions:
         if self._identity() != identity:
             raise errors.ProducerFencedError(f"producer id and epoch changed from {identity} to {self._identity()}")
 
-    def _told(self, error: Exception) -> Exception:
+    def _told(self, error: Exception, open_seconds: float) -> Exception:
         if not isinstance(error, errors.KafkaError | OSError):
             return error
         told: MillstreamError = explain(error, self._kafka)
-        if isinstance(told, FencedError):
+        if isinstance(told, FencedError) or self._was_replaced(error, open_seconds):
             return FencedError("another 'millstream dlq replay' for this worker has taken over; this one stops")
         if isinstance(told, RefusedToStart):  # the same again would end the same way
             return told
         return TransactionInDoubt(f"a transaction is there wholly or not at all ({told}): run the same command again")
+
+    def _was_replaced(self, error: Exception, open_seconds: float) -> bool:
+        """Return whether a refused epoch is that of a replay that another one followed, as far as the brokers tell."""
+        if not isinstance(error, errors.InvalidProducerEpochError):
+            return False
+        timed_out = open_seconds * 1000 > self._worker.transaction_timeout_ms
+        with suppress(MillstreamError):
+            return was_replaced(self._kafka, self._transactional_id, self._owned, timed_out=timed_out)
+        return False
 
     def close(self) -> None:
         """Disconnect; an open transaction is rolled back."""
