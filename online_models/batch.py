@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from online_models.errors import ShapeError
 from online_models.runtime.effort import Effort
+from online_models.tables.growing import NO_ROW
 
 __all__ = ["NO_ROW", "Batch", "TopK"]
-
-NO_ROW = -1
-"""The one name for no item, no reason, an empty slot, padding."""
 
 MAX_ROW = 2**31 - 2
 """Tables name rows in 32 bits."""

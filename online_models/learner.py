@@ -21,11 +21,11 @@ from online_models.ranking.score_rows import scores_of
 from online_models.retrieval.exact import exact_topk
 from online_models.runtime.device import memory_bytes, resolve_device
 from online_models.runtime.side_thread import Lane, Task
+from online_models.scorers.item_neighbours import ItemNeighbours
 from online_models.scorers.popularity import Popularity
 from online_models.scorers.registry import BASELINES, CHANNELS, RERANKED, make_scorers
-from online_models.scorers.transitions import Transitions
 from online_models.tables.growing import allocated_rows, grow_table
-from online_models.tables.state_reader import Parts, Table, copies
+from online_models.tables.state_reader import StateReader, Table, copies
 from online_models.tables.state_tree import State
 from online_models.users.history import Context, Histories, SubStep
 from online_models.users.owned_items import OwnedItems
@@ -205,18 +205,19 @@ class OnlineLearner:
             StateError: the state is of a learner with another scorer, seed, width, length or capacity, or is none; the
                 message begins with the path of the part. This learner is of no more use.
         """
-        parts = Parts(state, [*self._tables(), "scorer", "seed", "histories", "owned", "fusion", "reranker", "scorers"])
+        names = ["scorer", "seed", "histories", "owned", "fusion", "reranker", "scorers"]
+        parts = StateReader(state, [*self._tables(), *names])
         parts.expect("scorer", self.config.scorer)
         parts.expect("seed", self.config.seed)
         parts.give("histories", self._histories)
-        self._grow(self._histories.num_used, len(parts.array("known", np.bool_, (None,))))
+        self._grow(self._histories.num_users, len(parts.array("known", np.bool_, (None,))))
         parts.fill(self._tables())
         parts.give("owned", self._owned)
         parts.give("fusion", self._fusion)
         with parts.below("reranker") as reranker:
-            Parts(reranker, []) if self._reranker is None else self._reranker.load(reranker)
+            StateReader(reranker, []) if self._reranker is None else self._reranker.load(reranker)
         with parts.below("scorers") as states:
-            scorer_parts = Parts(states, self._scorers)
+            scorer_parts = StateReader(states, self._scorers)
             for name, scorer in self._scorers.items():
                 scorer_parts.give(name, scorer)
 
@@ -244,8 +245,8 @@ class OnlineLearner:
             "histories.users": (self._num_users, len(self._histories.item_rows)),
             "owned.places": (self._owned.num_pooled, len(self._owned.pool)),
         }
-        for scorer in self._scorers.values():
-            sizes.update(scorer.table_sizes())
+        for name, scorer in self._scorers.items():
+            sizes.update({f"{name}.{rows}": size for rows, size in scorer.sizes().items()})
         return sizes
 
     def popularity(self, item_rows: Int64) -> npt.NDArray[np.float64]:
@@ -298,7 +299,7 @@ class OnlineLearner:
         self._owned.reset(users, items)
         self._known[self._to(items)] = False
         if self._reranker:
-            self._reranker.reset(self._to(items))
+            self._reranker.reset(users, items)
         for scorer in self._scorers.values():
             scorer.reset(users, items)
 
@@ -312,7 +313,7 @@ class OnlineLearner:
         for scorer in self._scorers.values():
             scorer.grow(num_users, num_items)
         if self._reranker:
-            self._reranker.grow(num_items)
+            self._reranker.grow(num_users, num_items)
         self._num_users, self._num_items = num_users, num_items  # last: a growth that failed is tried again
 
     def _begin(self, step: SubStep) -> tuple[dict[str, Task[Tensor]], list[Task[bool]]]:
@@ -411,7 +412,7 @@ class OnlineLearner:
             rows, best = exact_topk(mixture.scores, k)
             shares = mixture.probabilities(best)
         transitions = self._scorers["transitions"]
-        assert isinstance(transitions, Transitions), f"baseline transitions is a {type(transitions).__name__}"
+        assert isinstance(transitions, ItemNeighbours), f"baseline transitions is a {type(transitions).__name__}"
         return TopK(
             user_rows=user_rows,
             item_rows=rows.cpu().numpy(),

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from online_models.errors import ConfigError, StateError
-from online_models.tables.state_reader import Parts
+from online_models.tables.state_reader import StateReader
 from online_models.tables.state_tree import State
 
 __all__ = ["Admission"]
@@ -83,7 +83,7 @@ class Admission:
         Raises:
             StateError: there are more than ``capacity``, or it is of no admission; nothing has changed.
         """
-        parts = Parts(state, ["ids", "counts"])
+        parts = StateReader(state, ["ids", "counts"])
         ids = parts.texts("ids")
         if len(ids) > self._capacity or len(set(ids)) < len(ids):
             raise StateError(f"ids: expected at most {self._capacity}, all different, got {len(ids)}")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from online_models.errors import CapacityError, ConfigError, StateError
 from online_models.tables.growing import allocated_rows, grow_array
-from online_models.tables.state_reader import Parts
+from online_models.tables.state_reader import StateReader
 from online_models.tables.state_tree import State
 
 __all__ = ["IdIndex", "PartitionedIndex"]
@@ -148,7 +148,7 @@ class IdIndex:
         Raises:
             StateError: it is of another capacity, which decides who is evicted, or of no index; nothing has changed.
         """
-        parts = Parts(state, ["capacity", "ids", "order", "free", "seen_ms", "num_evictions", "num_expiries"])
+        parts = StateReader(state, ["capacity", "ids", "order", "free", "seen_ms", "num_evictions", "num_expiries"])
         parts.expect("capacity", self._capacity)
         num_evictions, num_expiries = parts.count("num_evictions"), parts.count("num_expiries")
         ids = parts.texts("ids")
@@ -285,10 +285,10 @@ class PartitionedIndex:
             StateError: it is of another number of partitions, of other capacities, or of no index.
         """
         if "num_partitions" in state:  # said first: that partitions are missing would be the lesser half of it
-            Parts({"num_partitions": state["num_partitions"]}, ["num_partitions"]).expect(
+            StateReader({"num_partitions": state["num_partitions"]}, ["num_partitions"]).expect(
                 "num_partitions", len(self._parts)
             )
         numbers = [str(number) for number in range(len(self._parts))]
-        parts = Parts(state, ["num_partitions", *numbers])
+        parts = StateReader(state, ["num_partitions", *numbers])
         for number, part in zip(numbers, self._parts, strict=True):
             parts.give(number, part)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from online_models.tables.growing import grow_table
-from online_models.tables.state_reader import Parts, Table, are_finite, copies
+from online_models.tables.state_reader import StateReader, Table, are_finite, copies
 from online_models.tables.state_tree import State
 
 __all__ = ["Adam", "clipped", "sum_by_row"]
@@ -28,9 +28,12 @@ class Adam:
         self.num_steps = 0
         self.means: dict[str, Tensor] = {}
         self.squares: dict[str, Tensor] = {}
+        self.num_used: dict[str, int] = {}  # rows in use of the tables that grow
 
-    def add(self, name: str, table: Tensor) -> None:
-        """Keep moments for ``table``, growing them with it."""
+    def add(self, name: str, table: Tensor, num_used: int | None = None) -> None:
+        """Keep moments for ``table``, growing them with it; of one that grows ``num_used`` rows are in use."""
+        if num_used is not None:
+            self.num_used[name] = num_used
         if name not in self.means:
             self.means[name], self.squares[name] = torch.zeros_like(table), torch.zeros_like(table)
         elif len(self.means[name]) < len(table):
@@ -67,25 +70,25 @@ class Adam:
                 for table, values in zip(three, part, strict=True):
                     table[place] = values
 
-    def state(self, num_used: Mapping[str, int]) -> State:
-        """Return a copy of all moments; of the tables named in ``num_used``, of so many rows."""
-        means, squares = self._tables(num_used)
+    def state(self) -> State:
+        """Return a copy of all moments, of the rows in use."""
+        means, squares = self._tables()
         return {"num_steps": self.num_steps, "means": copies(means), "squares": copies(squares)}
 
-    def load(self, state: State, num_used: Mapping[str, int]) -> None:
+    def load(self, state: State) -> None:
         """Take over what ``state`` returned for the same tables; raises StateError when it does not fit."""
-        parts = Parts(state, ["num_steps", "means", "squares"])
+        parts = StateReader(state, ["num_steps", "means", "squares"])
         self.num_steps = parts.count("num_steps")
-        for name, tables in zip(("means", "squares"), self._tables(num_used), strict=True):
+        for name, tables in zip(("means", "squares"), self._tables(), strict=True):
             with parts.below(name) as moments:
-                Parts(moments, tables).fill(tables)
+                StateReader(moments, tables).fill(tables)
 
     def is_finite(self) -> bool:
         """Return whether no moment is NaN or infinite."""
         return are_finite([*self.means.values(), *self.squares.values()])
 
-    def _tables(self, num_used: Mapping[str, int]) -> tuple[dict[str, Table], dict[str, Table]]:
-        used = {name: slice(num_used.get(name)) for name in self.means}
+    def _tables(self) -> tuple[dict[str, Table], dict[str, Table]]:
+        used = {name: slice(self.num_used.get(name)) for name in self.means}
         means: dict[str, Table] = {name: self.means[name][rows] for name, rows in used.items()}
         squares: dict[str, Table] = {name: self.squares[name][rows] for name, rows in used.items()}
         return means, squares

@@ -6,8 +6,7 @@ from torch import Tensor
 from online_models.config import FusionConfig
 from online_models.optim.adam import Adam
 from online_models.ranking.score_rows import is_same_for_all, mean_scores
-from online_models.tables.state_reader import Parts, Table, are_finite, copies
-from online_models.tables.state_tree import State
+from online_models.tables.table_set import TableSet
 
 __all__ = ["Fusion", "Mixture"]
 
@@ -30,7 +29,7 @@ class Mixture:
         return torch.exp(scores - self.log_total[:, None]).nan_to_num_(nan=0.0)
 
 
-class Fusion:
+class Fusion(TableSet):
     """Log-scores added up with one weight per channel, which is a sum over the buckets that the question is in.
 
     The weights climb the likelihood of the softmax over the items that may be listed: their gradient is
@@ -38,13 +37,15 @@ class Fusion:
     """
 
     def __init__(self, config: FusionConfig, channels: tuple[str, ...], num_situations: int) -> None:
+        super().__init__()
         self.channels = channels
-        self.weights = torch.zeros(num_situations, len(channels))  # [buckets, C]
+        self.constant("channels", list(channels))
+        self.weights = self.fixed("weights", torch.zeros(num_situations, len(channels)))  # [buckets, C]
         self.weights[0] = torch.tensor([config.first_weights[channel] for channel in channels])  # of all questions
-        self.num_events = torch.zeros(num_situations, dtype=torch.float64)
+        self.num_events = self.fixed("num_events", torch.zeros(num_situations, dtype=torch.float64))
         # A channel that scores all candidates alike has a slope of rounding errors, which Adam would blow up to
         # full steps without this floor.
-        self.adam = Adam(config.learning_rate, epsilon=1e-3)
+        self.adam = self.part("adam", Adam(config.learning_rate, epsilon=1e-3))
         self.adam.add("weights", self.weights)
 
     def weights_of(self, situations: Tensor) -> Tensor:
@@ -87,23 +88,6 @@ class Fusion:
         self.num_events += counts
         return True
 
-    def state(self) -> State:
-        """Return a copy of everything learned, and of which channels."""
-        return {**copies(self._tables()), "channels": list(self.channels), "adam": self.adam.state({})}
-
-    def load(self, state: State) -> None:
-        """Take ``state`` over, of the same channels and buckets; raises StateError when it does not fit."""
-        tables = self._tables()
-        parts = Parts(state, [*tables, "channels", "adam"])
-        parts.expect("channels", list(self.channels))
-        parts.fill(tables)
-        with parts.below("adam") as moments:
-            self.adam.load(moments, {})
-
-    def is_finite(self) -> bool:
-        """Return whether no weight or moment is NaN or infinite."""
-        return are_finite(self._tables().values()) and self.adam.is_finite()
-
     def mean_weights(self) -> dict[str, float]:
         """Return each channel's weight, averaged over the events that were asked so far."""
         # Every question is in the first bucket, so that one has counted them all.
@@ -111,6 +95,3 @@ class Fusion:
         if not self.num_events[0]:
             means = self.weights[0].double()
         return dict(zip(self.channels, means.tolist(), strict=True))
-
-    def _tables(self) -> dict[str, Table]:
-        return {"weights": self.weights, "num_events": self.num_events}

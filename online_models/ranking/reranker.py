@@ -17,9 +17,7 @@ from online_models.optim.adam import Adam, clipped
 from online_models.optim.weight_averaging import follow
 from online_models.ranking.fusion import Mixture
 from online_models.retrieval.exact import exact_topk
-from online_models.tables.growing import allocated_rows, grow_table
-from online_models.tables.state_reader import Parts, Table, are_finite, copies
-from online_models.tables.state_tree import State
+from online_models.tables.table_set import Axis, Rows, TableSet
 from online_models.users.history import Context
 
 __all__ = ["Reranked", "Reranker"]
@@ -67,7 +65,7 @@ class Reranked:
         return -self.log_shares.masked_fill(~is_target, -torch.inf).amax(1)
 
 
-class Reranker:
+class Reranker(TableSet):
     """A hidden layer over the features of a candidate, added to its mixed score; softmax loss over the candidates.
 
     Source: listwise softmax loss, Cao et al., ICML 2007; a second stage over a first one's candidates, Covington, Adams
@@ -77,8 +75,8 @@ class Reranker:
     def __init__(
         self, config: RerankerConfig, num_channels: int, num_situations: int, seed: int, device: torch.device
     ) -> None:
+        super().__init__(device)
         self.config = config
-        self.device = device
         width, num_features = config.width, 2 * num_channels + _NUM_OWN_FEATURES
         generator = torch.Generator().manual_seed(seed)
         weights = {
@@ -86,25 +84,14 @@ class Reranker:
             "situations": torch.zeros((num_situations, width)),
             "last": torch.zeros((width, 1)),  # so that it begins as the mixture
         }
-        self.weights = {name: table.to(device) for name, table in weights.items()}
-        self.means = {name: table.clone() for name, table in self.weights.items()}
-        self.adam = Adam(config.learning_rate)
+        self.weights = {name: self.fixed(name, table.to(device)) for name, table in weights.items()}
+        self.means = {name: self.fixed(f"mean_{name}", table.clone()) for name, table in self.weights.items()}
+        self.adam = self.part("adam", Adam(config.learning_rate))
         for name, table in self.weights.items():
             self.adam.add(name, table)
-        self.num_events = 0
-        self.last_seen = torch.zeros(0, dtype=torch.int64, device=device)  # number of the item's newest event, from 1
-        self.num_used = 0
-
-    def grow(self, num_items: int) -> None:
-        """Make room for items up to row ``num_items - 1``."""
-        self.num_used = max(self.num_used, num_items)
-        size = allocated_rows(num_items, len(self.last_seen))
-        if size > len(self.last_seen):
-            self.last_seen = grow_table(self.last_seen, size)
-
-    def reset(self, item_rows: Tensor) -> None:
-        """Forget when these items came last."""
-        self.last_seen[item_rows] = 0
+        self.num_events = self.counter("num_events")
+        # Number of the item's newest event, from 1.
+        self.last_seen = self.tensor("last_seen", Rows(Axis.ITEMS), (), torch.int64)
 
     def rerank(
         self, channels: list[Tensor], mixture: Mixture, situations: Tensor, context: Context, at_least: int
@@ -167,27 +154,6 @@ class Reranker:
         """Note that these items came, ``[B]`` int64 in order."""
         self.num_events += len(item_rows)
         self.last_seen[item_rows] = self.num_events
-
-    def state(self) -> State:
-        """Return a copy of everything learned and seen."""
-        return {**copies(self._tables()), "num_events": self.num_events, "adam": self.adam.state({})}
-
-    def load(self, state: State) -> None:
-        """Take ``state`` over, of as many items and the same width; raises StateError when it does not fit."""
-        tables = self._tables()
-        parts = Parts(state, [*tables, "num_events", "adam"])
-        parts.fill(tables)
-        self.num_events = parts.count("num_events")
-        with parts.below("adam") as moments:
-            self.adam.load(moments, {})
-
-    def is_finite(self) -> bool:
-        """Return whether no weight or moment is NaN or infinite."""
-        return are_finite([*self.weights.values(), *self.means.values()]) and self.adam.is_finite()
-
-    def _tables(self) -> dict[str, Table]:
-        means = {f"mean_{name}": table for name, table in self.means.items()}
-        return {**self.weights, **means, "last_seen": self.last_seen[: self.num_used]}
 
     def _features(self, channels: list[Tensor], candidates: Tensor, context: Context) -> Tensor:
         """Return what is known of each candidate, all within a few units of 0: ``[E, N, F]`` float32."""

@@ -1,38 +1,48 @@
 """What comes near what, whichever came first: item neighbours by cosine."""
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-from online_models.config import TransitionsConfig
-from online_models.scorers.transitions import Transitions
+from online_models.scorers.item_neighbours import norms
+from online_models.users.history import Context, SubStep
 
 __all__ = ["Cooccurrence"]
 
+Int64 = npt.NDArray[np.int64]
 
-class Cooccurrence(Transitions):
-    """Counts each pair of items that a history has near each other, both ways, and scores by their cosine.
+
+class Cooccurrence:
+    """Policy of ``ItemNeighbours``: each pair of items that a history has near each other counts both ways.
 
     Every pair counts the same, however far apart within the newest ``num_recent``; ``position_decay`` weighs the
-    history only when it is scored.
+    history only when it is scored, by cosine.
 
     Source: Sarwar et al., WWW 2001; the incremental form after Vinagre, Jorge and Gama, 2015. Here with fading counts
     and a bounded memory per item.
     """
 
+    smoothing = 0.01
     inherits = False  # divided by the norm of a rare item, what it took over would put it above all others
+    is_symmetric = True
+    evidence_decay = 1.0
 
-    def __init__(self, name: str, config: TransitionsConfig, device: torch.device) -> None:
-        super().__init__(name, config, device)
-        self.evidence_weights = torch.ones_like(self.position_weights)
+    def sources(self, items: Int64, context: Context) -> Int64:
+        """Return all of the newest items, ``[R, N]``."""
+        return items
 
-    def _source_worth(self, sources: Tensor) -> Tensor:
-        return self._norms(sources)
+    def earlier(self, sources: Int64, step: SubStep) -> Int64:
+        """Return all of the sources, ``[B, N]``."""
+        return sources
 
-    def _target_worth(self, num_items: int) -> Tensor:
-        return self._norms(torch.arange(num_items, device=self.counts.device))
+    def source_worth(self, counts: Tensor) -> Tensor:
+        """Return one over the norm of each source, ``[n]``."""
+        return norms(counts)
 
-    def _norms(self, rows: Tensor) -> Tensor:
-        return (self.counts[rows] / self.scale.value).add_(1.0).rsqrt_()
+    def target_worth(self, counts: Tensor) -> Tensor:
+        """Return one over the norm of each target, ``[I]``."""
+        return norms(counts)
 
-    def _pairs(self, sources: Tensor, targets: Tensor, worth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return torch.cat([sources, targets]), torch.cat([targets, sources]), torch.cat([worth, worth])
+    def sharpened(self, evidence: Tensor) -> Tensor:
+        """Return the evidence as it is."""
+        return evidence

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from online_models.batch import NO_ROW
 from online_models.config import FrequencyConfig
-from online_models.tables.growing import allocated_rows, count_up, grow_array
-from online_models.tables.state_reader import Parts, Table, are_finite, copies
-from online_models.tables.state_tree import State
+from online_models.scorers.protocol import Scorer
+from online_models.tables.growing import count_up
+from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
 
 __all__ = ["Frequency"]
@@ -21,10 +21,9 @@ _COMMON_EVENTS = 20.0
 _LEAST_COUNT = 0.1
 """Events of everybody that every item is taken to have had."""
 _KEY_BITS = 32
-_BLOCK_ROWS = 4096
 
 
-class Frequency:
+class Frequency(Scorer):
     """Every user remembers a number of items in slots, each with a count that halves with his own events.
 
     What lies in the running basket, the items of the newest time stamp, is not taken again and scores as if it never
@@ -35,40 +34,17 @@ class Frequency:
     """
 
     def __init__(self, config: FrequencyConfig, device: torch.device) -> None:
+        super().__init__(device)
         self.config = config
-        self.device = device
-        self.items = np.full((0, config.items_per_user), NO_ROW, np.int32)
-        self.counts = np.zeros((0, config.items_per_user), np.float32)
-        self.totals = np.zeros(0, np.float64)  # events for each item, of everybody
-        self.num_used = self.num_used_items = 0
-
-    def grow(self, num_users: int, num_items: int) -> None:
-        """Make room for rows up to ``num_users - 1`` and ``num_items - 1``."""
-        self.num_used = max(self.num_used, num_users)
-        self.num_used_items = max(self.num_used_items, num_items)
-        size = allocated_rows(num_users, len(self.items))
-        if size > len(self.items):
-            self.items, self.counts = grow_array(self.items, size, NO_ROW), grow_array(self.counts, size, 0)
-        size = allocated_rows(num_items, len(self.totals))
-        if size > len(self.totals):
-            self.totals = grow_array(self.totals, size, 0)
-
-    def reset(self, user_rows: Int64, item_rows: Int64) -> None:
-        """Forget what these users took, and these items wherever they are remembered."""
-        self.items[user_rows], self.counts[user_rows] = NO_ROW, 0.0
-        if not len(item_rows):
-            return
-        self.totals[item_rows] = 0.0
-        gone = np.zeros(self.num_used_items + 1, np.bool_)
-        gone[item_rows] = True  # the last place is False: NO_ROW points there
-        for start in range(0, self.num_used, _BLOCK_ROWS):
-            block = slice(start, min(start + _BLOCK_ROWS, self.num_used))
-            hit = gone[self.items[block]]
-            self.items[block][hit], self.counts[block][hit] = NO_ROW, 0.0
+        slots = (config.items_per_user,)
+        named = Rows(Axis.USERS, fill=NO_ROW, refers_to=Axis.ITEMS, cleared_with=("counts",))
+        self.items = self.array("items", named, slots, np.int32)
+        self.counts = self.array("counts", Rows(Axis.USERS), slots, np.float32)
+        self.totals = self.array("totals", Rows(Axis.ITEMS), (), np.float64)  # events for each item, of everybody
 
     def score(self, context: Context, num_items: int) -> Tensor:
         """Return the logarithm of how often each user took each item, lately and as everybody: ``[R, num_items]``."""
-        known = np.flatnonzero(context.user_rows < self.num_used)
+        known = np.flatnonzero(context.user_rows < self.num_users)
         users = context.user_rows[known]
         lists, slots = np.nonzero(self.items[users] != NO_ROW)
         scores = np.zeros((len(context.user_rows), num_items), np.float32)
@@ -76,11 +52,7 @@ class Frequency:
         in_basket = (context.times_ms == context.times_ms[:, :1]) & (context.item_rows != NO_ROW)
         scores[np.nonzero(in_basket)[0], context.item_rows[in_basket]] = 0.0
         scores += self._common(num_items)
-        return torch.from_numpy(scores).to(self.device).log_()
-
-    def score_events(self, step: SubStep, num_items: int) -> Tensor:
-        """Return the scores just before each event of ``step``: ``[B, num_items]``."""
-        return self.score(step.context, num_items)
+        return self.to(scores).log_()
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Let the counts of the users of ``step`` fade by their events, then add each event's weight."""
@@ -96,30 +68,6 @@ class Frequency:
         weights = np.bincount(groups, batch.weights[used], len(keys)).astype(np.float32)
         self._add(keys >> _KEY_BITS, keys & ((1 << _KEY_BITS) - 1), weights)
         return True
-
-    def state(self) -> State:
-        """Return a copy of everything remembered."""
-        return dict(copies(self._tables()))
-
-    def load(self, state: State) -> None:
-        """Take ``state`` over, of as many users and slots; raises StateError when it does not fit."""
-        tables = self._tables()
-        Parts(state, tables).fill(tables)
-
-    def is_finite(self) -> bool:
-        """Return whether no count is NaN or infinite."""
-        return are_finite(self._tables().values())
-
-    def table_sizes(self) -> dict[str, tuple[int, int]]:
-        """Return (used, allocated) entries by name."""
-        return {"frequency.users": (self.num_used, len(self.items))}
-
-    def _tables(self) -> dict[str, Table]:
-        return {
-            "items": self.items[: self.num_used],
-            "counts": self.counts[: self.num_used],
-            "totals": self.totals[: self.num_used_items],
-        }
 
     def _common(self, num_items: int) -> Float32:
         """Return the events that everybody is taken to have had of each item: ``[num_items]``."""

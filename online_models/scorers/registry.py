@@ -5,37 +5,42 @@ from functools import partial
 
 import torch
 
-from online_models.config import HALF_LIVES_EVENTS, LearnerConfig, PopularityConfig
+from online_models.config import HALF_LIVES_EVENTS, LearnerConfig, PopularityConfig, TransitionsConfig
 from online_models.errors import ConfigError
 from online_models.scorers.cooccurrence import Cooccurrence
 from online_models.scorers.frequency import Frequency
+from online_models.scorers.item_neighbours import ItemNeighbours
 from online_models.scorers.matrix_factorization import MatrixFactorization
 from online_models.scorers.popularity import Popularity
 from online_models.scorers.protocol import Scorer
 from online_models.scorers.recency import Recency
 from online_models.scorers.sequence.scorer import SequenceScorer
-from online_models.scorers.session_cooccurrence import Baskets
+from online_models.scorers.session_cooccurrence import SessionCooccurrence
 from online_models.scorers.transitions import Transitions
-from online_models.scorers.user_neighbours import Neighbours
+from online_models.scorers.user_neighbours import UserNeighbours
 
 __all__ = ["BASELINES", "CHANNELS", "RERANKED", "SCORERS", "make_scorers"]
 
 
-def _popularity_of(name: str, popularity: PopularityConfig, config: LearnerConfig, device: torch.device) -> Scorer:
-    return Popularity(name, popularity, device)
+def _popularity_of(popularity: PopularityConfig, config: LearnerConfig, device: torch.device) -> Scorer:
+    return Popularity(popularity, device)
+
+
+def _transitions_of(config: TransitionsConfig, device: torch.device) -> Scorer:
+    return ItemNeighbours(config, Transitions(config), device)
 
 
 SCORERS: Mapping[str, Callable[[LearnerConfig, torch.device], Scorer]] = {
-    "popularity": lambda config, device: Popularity("popularity", config.popularity, device),
+    "popularity": lambda config, device: Popularity(config.popularity, device),
     **{
-        name: partial(_popularity_of, name, PopularityConfig(half_life_events=half_life))
+        name: partial(_popularity_of, PopularityConfig(half_life_events=half_life))
         for name, half_life in HALF_LIVES_EVENTS.items()
     },
-    "transitions": lambda config, device: Transitions("transitions", config.transitions, device),
-    "successors": lambda config, device: Transitions("successors", config.successors, device),
-    "cooccurrence": lambda config, device: Cooccurrence("cooccurrence", config.cooccurrence, device),
-    "baskets": lambda config, device: Baskets("baskets", config.baskets, device),
-    "neighbours": lambda config, device: Neighbours(config.neighbours, config.history_length, device),
+    "transitions": lambda config, device: _transitions_of(config.transitions, device),
+    "successors": lambda config, device: _transitions_of(config.successors, device),
+    "cooccurrence": lambda config, device: ItemNeighbours(config.cooccurrence, Cooccurrence(), device),
+    "baskets": lambda config, device: ItemNeighbours(config.baskets, SessionCooccurrence(), device),
+    "neighbours": lambda config, device: UserNeighbours(config.neighbours, config.history_length, device),
     "recency": lambda config, device: Recency(config.recency, config.history_length, device),
     "frequency": lambda config, device: Frequency(config.frequency, device),
     "mf": MatrixFactorization,

@@ -2,46 +2,53 @@
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from online_models.batch import NO_ROW
-from online_models.scorers.cooccurrence import Cooccurrence
+from online_models.scorers.item_neighbours import norms
 from online_models.users.history import Context, SubStep
 
-__all__ = ["SESSION_GAP_MS", "Baskets"]
+__all__ = ["SESSION_GAP_MS", "SessionCooccurrence"]
 
+Int64 = npt.NDArray[np.int64]
 SESSION_GAP_MS = 30 * 60 * 1000
 """A session ends where nothing came for longer, as in web analytics."""
 
 
-class Baskets(Cooccurrence):
-    """Counts the pairs of a session alone, and is asked by the items of the running one, each worth the same.
+class SessionCooccurrence:
+    """Policy of ``ItemNeighbours``: the pairs of a session alone, asked by the items of the running one.
 
-    Cosines are raised to the power of 1.5 before they are added up, so that one strong neighbour counts for more than
-    many weak ones.
+    Each of these is worth the same. Cosines are raised to the power of 1.5 before they are added up, so that one strong
+    neighbour counts for more than many weak ones.
 
     Source: the locality of Aiolli, RecSys 2013, doi:10.1145/2507157.2507189, there as the exponent q.
     """
 
     smoothing = 0.03
+    inherits = False  # as in ``Cooccurrence``
+    is_symmetric = True
+    evidence_decay = 1.0
 
-    def _sources(self, context: Context) -> Tensor:
-        rows = context.item_rows[:, : self.config.num_recent]
-        return torch.from_numpy(np.where(_in_session(context, rows.shape[1]), rows, NO_ROW)).to(self.counts.device)
+    def sources(self, items: Int64, context: Context) -> Int64:
+        """Return the items of the running session among the newest, ``[R, N]``."""
+        return np.where(_in_session(context, items.shape[1]), items, NO_ROW)
 
-    def _earlier(self, step: SubStep) -> Tensor:
+    def earlier(self, sources: Int64, step: SubStep) -> Int64:
+        """Return the sources of events that continue the session, ``[B, N]``."""
         begins = _gaps_ms(step.batch.times_ms, step.context.times_ms[:, 0]) > SESSION_GAP_MS
-        return self._sources(step.context).masked_fill_(
-            torch.from_numpy(begins).to(self.counts.device)[:, None], NO_ROW
-        )
+        return np.where(begins[:, None], NO_ROW, sources)
 
-    def _recall(self, sources: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        lists, columns, neighbours, evidence = super()._recall(sources)
-        return lists, columns, neighbours, _local(evidence)
+    def source_worth(self, counts: Tensor) -> Tensor:
+        """Return one over the norm of each source, ``[n]``."""
+        return norms(counts)
 
-    def _target_worth(self, num_items: int) -> Tensor:
-        return _local(super()._target_worth(num_items))
+    def target_worth(self, counts: Tensor) -> Tensor:
+        """Return what makes a cosine to the power of 1.5 of sharpened evidence, ``[I]``."""
+        return self.sharpened(norms(counts))
+
+    def sharpened(self, evidence: Tensor) -> Tensor:
+        """Return the evidence to the power of 1.5, in place."""
+        return evidence.mul_(evidence.sqrt())
 
 
 def _in_session(context: Context, length: int) -> npt.NDArray[np.bool_]:
@@ -52,10 +59,6 @@ def _in_session(context: Context, length: int) -> npt.NDArray[np.bool_]:
     return np.logical_and.accumulate(follows, axis=1)
 
 
-def _gaps_ms(later_ms: npt.NDArray[np.int64], earlier_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _gaps_ms(later_ms: Int64, earlier_ms: Int64) -> npt.NDArray[np.float64]:
     # As floats: the difference of the ends of time is beyond int64.
     return later_ms.astype(np.float64) - earlier_ms
-
-
-def _local(values: Tensor) -> Tensor:
-    return values.mul_(values.sqrt())

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from online_models.batch import NO_ROW, Batch
 from online_models.config import NeighboursConfig
-from online_models.tables.growing import allocated_rows, count_up, grow_array
-from online_models.tables.state_reader import Parts, Table, copies
-from online_models.tables.state_tree import State
+from online_models.scorers.protocol import Scorer
+from online_models.tables.growing import count_up
+from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
 
-__all__ = ["Neighbours"]
+__all__ = ["UserNeighbours"]
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -22,7 +22,7 @@ _PLACE_BITS = 6
 """A place in a history, below 2**6, beside a user row in one number, so that one sort orders both."""
 
 
-class Neighbours:
+class UserNeighbours(Scorer):
     """Every item remembers its newest users, every user his newest items; the nearest users vote for theirs.
 
     Users are near who share many items with the newest of the history; items count less the older they are there.
@@ -33,54 +33,27 @@ class Neighbours:
     """
 
     def __init__(self, config: NeighboursConfig, history_length: int, device: torch.device) -> None:
+        super().__init__(device)
         self.config = config
-        self.device = device
-        self.users = np.full((0, config.users_per_item), NO_ROW, np.int32)
-        self.totals = np.zeros(0, np.int64)  # users ever written; the next place is this modulo users_per_item
-        self.counts = np.zeros(0, np.int64)  # events for the item
-        self.against = np.zeros(0, np.int64)  # events against it
-        self.items = np.full((0, min(config.items_per_user, history_length)), NO_ROW, np.int32)
-        self.num_events = 0
-        self.num_used_users = self.num_used_items = 0
-
-    def grow(self, num_users: int, num_items: int) -> None:
-        """Make room for rows up to ``num_users - 1`` and ``num_items - 1``."""
-        self.num_used_users = max(self.num_used_users, num_users)
-        self.num_used_items = max(self.num_used_items, num_items)
-        size = allocated_rows(num_users, len(self.items))
-        if size > len(self.items):
-            self.items = grow_array(self.items, size, NO_ROW)
-        size = allocated_rows(num_items, len(self.users))
-        if size > len(self.users):
-            self.users = grow_array(self.users, size, NO_ROW)
-            self.totals, self.counts = grow_array(self.totals, size, 0), grow_array(self.counts, size, 0)
-            self.against = grow_array(self.against, size, 0)
-
-    def reset(self, user_rows: Int64, item_rows: Int64) -> None:
-        """Forget what these users took, and who took these items, wherever it is remembered."""
-        self.items[user_rows] = NO_ROW
-        self.users[item_rows] = NO_ROW
-        self.totals[item_rows] = self.counts[item_rows] = self.against[item_rows] = 0
-        for table, gone in (
-            (self.users[: self.num_used_items], user_rows),
-            (self.items[: self.num_used_users], item_rows),
-        ):
-            if len(gone):
-                table[np.isin(table, gone)] = NO_ROW
+        users = Rows(Axis.ITEMS, fill=NO_ROW, refers_to=Axis.USERS)
+        items = Rows(Axis.USERS, fill=NO_ROW, refers_to=Axis.ITEMS)
+        self.users = self.array("users", users, (config.users_per_item,), np.int32)
+        self.items = self.array("items", items, (min(config.items_per_user, history_length),), np.int32)
+        # Users ever written; the next place is this modulo users_per_item.
+        self.totals = self.array("totals", Rows(Axis.ITEMS), (), np.int64)
+        self.counts = self.array("counts", Rows(Axis.ITEMS), (), np.int64)  # events for the item
+        self.against = self.array("against", Rows(Axis.ITEMS), (), np.int64)  # events against it
+        self.num_events = self.counter("num_events")
 
     def score(self, context: Context, num_items: int) -> Tensor:
         """Return the logarithm of the votes for each item: ``[R, num_items]``."""
         nearest, nearness = self._nearest(context)
-        taken = torch.from_numpy(self.items[nearest].astype(np.int64)).to(self.device)  # [R, n, items_per_user]
-        votes = torch.from_numpy(nearness).to(self.device)[:, :, None] * (taken != NO_ROW)
+        taken = self.to(self.items[nearest].astype(np.int64))  # [R, n, items_per_user]
+        votes = self.to(nearness)[:, :, None] * (taken != NO_ROW)
         scores = torch.zeros((len(nearest), num_items), device=self.device)
         scores.scatter_add_(1, taken.clamp_(min=0).flatten(1), votes.flatten(1))
-        worth = torch.from_numpy(self._worth(num_items)).to(self.device)
+        worth = self.to(self._worth(num_items))
         return scores.mul_(worth).add_(_SMOOTHING).log_()
-
-    def score_events(self, step: SubStep, num_items: int) -> Tensor:
-        """Return the scores just before each event of ``step``: ``[B, num_items]``."""
-        return self.score(step.context, num_items)
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Write each event's user to its item, once per stay in his newest items, and keep the newest items of all."""
@@ -95,38 +68,6 @@ class Neighbours:
         self.num_events += int(is_for.sum())
         self.items[step.after.user_rows] = step.after.item_rows[:, :width]
         return True
-
-    def state(self) -> State:
-        """Return a copy of everything remembered."""
-        return {**copies(self._tables()), "num_events": self.num_events}
-
-    def load(self, state: State) -> None:
-        """Take ``state`` over, of as many users and items and the same widths; raises StateError if it does not fit."""
-        tables = self._tables()
-        parts = Parts(state, [*tables, "num_events"])
-        parts.fill(tables)
-        self.num_events = parts.count("num_events")
-
-    def is_finite(self) -> bool:
-        """Return True: whole numbers are."""
-        return True
-
-    def table_sizes(self) -> dict[str, tuple[int, int]]:
-        """Return (used, allocated) entries by name."""
-        return {
-            "neighbours.users": (self.num_used_users, len(self.items)),
-            "neighbours.items": (self.num_used_items, len(self.users)),
-        }
-
-    def _tables(self) -> dict[str, Table]:
-        items = slice(self.num_used_items)
-        return {
-            "users": self.users[items],
-            "totals": self.totals[items],
-            "counts": self.counts[items],
-            "against": self.against[items],
-            "items": self.items[: self.num_used_users],
-        }
 
     def _worth(self, num_items: int) -> npt.NDArray[np.float32]:
         """Return what a vote for each item is worth: more for a rare one, less the more events were against it."""

@@ -1,6 +1,8 @@
 """Counts that fade without touching them: what is added grows instead."""
 
-from online_models.tables.state_reader import Parts
+import math
+
+from online_models.tables.state_reader import StateReader
 from online_models.tables.state_tree import State
 
 __all__ = ["DecayingScale"]
@@ -33,6 +35,10 @@ class DecayingScale:
         """Return the value."""
         return {"value": self.value}
 
+    def is_finite(self) -> bool:
+        """Return whether the value is a number."""
+        return math.isfinite(self.value)
+
     def load(self, state: State) -> None:
         """Take ``state`` over; raises StateError when it is of something else."""
-        self.value = Parts(state, ["value"]).number("value")
+        self.value = StateReader(state, ["value"]).number("value")

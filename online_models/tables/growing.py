@@ -7,9 +7,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["MIN_ROWS", "add_at", "allocated_rows", "count_up", "fresh_rows", "grow_array", "grow_table"]
+__all__ = ["MIN_ROWS", "NO_ROW", "add_at", "allocated_rows", "count_up", "fresh_rows", "grow_array", "grow_table"]
 
 _Number = TypeVar("_Number", bound=np.generic)
+
+NO_ROW = -1
+"""The one name for no item, no reason, an empty slot, padding."""
 
 MIN_ROWS = 1024
 """Rows a table starts with."""

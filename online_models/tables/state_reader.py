@@ -12,7 +12,7 @@ from torch import Tensor
 from online_models.errors import StateError
 from online_models.tables.state_tree import Array, State
 
-__all__ = ["Parts", "Table", "are_finite", "copies"]
+__all__ = ["StateReader", "Table", "are_finite", "copies"]
 
 Table: TypeAlias = Tensor | Array
 """A view of the rows of a table that are in use, on any device."""
@@ -46,7 +46,7 @@ def are_finite(tables: Iterable[Table]) -> bool:
     return not extremes or bool(torch.stack([torch.isfinite(pair).all() for pair in extremes]).all())
 
 
-class Parts:
+class StateReader:
     """A state while its owner takes it over.
 
     Every method raises StateError when what is there is not what the owner expects. The message begins with the path

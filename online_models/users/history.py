@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from online_models.batch import NO_ROW, Batch
-from online_models.tables.growing import MIN_ROWS, allocated_rows
-from online_models.tables.state_reader import Parts, Table, copies
+from online_models.tables.state_reader import StateReader
 from online_models.tables.state_tree import State
+from online_models.tables.table_set import Axis, Rows, TableSet
 
 __all__ = ["Context", "Histories", "SubStep"]
 
@@ -73,26 +73,16 @@ class SubStep:
     """Of each user, ``[G]``: the history as it will be after it."""
 
 
-class Histories:
+class Histories(TableSet):
     """Newest events of every user, ordered by event time; equal times in stream order."""
 
     def __init__(self, length: int) -> None:
+        super().__init__()
         self.length = length
-        self.num_used = 0
-        self.item_rows = np.full((MIN_ROWS, length), NO_ROW, np.int32)
-        self.event_types = np.zeros((MIN_ROWS, length), np.int8)
-        self.times_ms = np.zeros((MIN_ROWS, length), np.int64)
-
-    def grow(self, num_users: int) -> None:
-        """Make room for users up to row ``num_users - 1``."""
-        self.num_used = max(self.num_used, num_users)
-        old = len(self.item_rows)
-        size = (allocated_rows(num_users, old) - old, self.length)
-        if not size[0]:
-            return
-        self.item_rows = np.concatenate([self.item_rows, np.full(size, NO_ROW, np.int32)])
-        self.event_types = np.concatenate([self.event_types, np.zeros(size, np.int8)])
-        self.times_ms = np.concatenate([self.times_ms, np.zeros(size, np.int64)])
+        self.item_rows = self.array("item_rows", Rows(Axis.USERS, fill=NO_ROW), (length,), np.int32)
+        self.event_types = self.array("event_types", Rows(Axis.USERS), (length,), np.int8)
+        self.times_ms = self.array("times_ms", Rows(Axis.USERS), (length,), np.int64)
+        self.grow(0)
 
     def context(self, user_rows: Int64) -> Context:
         """Return a copy of the histories of ``user_rows`` ``[R]``; rows never seen have empty ones."""
@@ -126,18 +116,14 @@ class Histories:
         self.event_types[touched] = np.take_along_axis(self.event_types[touched], order, 1)
         self.times_ms[touched] = np.take_along_axis(self.times_ms[touched], order, 1)
 
-    def state(self) -> State:
-        """Return a copy of the histories of all users."""
-        return copies(self._tables())
-
     def load(self, state: State) -> None:
         """Take ``state`` over and grow to its users; raises StateError when it does not fit.
 
         So it says how many users there are; whatever else has rows of users is grown to as many before it loads.
         """
-        parts = Parts(state, self._tables())
-        self.grow(len(parts.array("item_rows", np.int32, (None, self.length))))
-        parts.fill(self._tables())
+        reader = StateReader(state, self.names())
+        self.grow(len(reader.array("item_rows", np.int32, (None, self.length))))
+        self.read(reader)
 
     def plan(self, batch: Batch) -> SubStep:
         """Return what each event of ``batch`` may know, without changing anything."""
@@ -169,14 +155,6 @@ class Histories:
             before=before,
             after=after,
         )
-
-    def _tables(self) -> dict[str, Table]:
-        used = slice(self.num_used)
-        return {
-            "item_rows": self.item_rows[used],
-            "event_types": self.event_types[used],
-            "times_ms": self.times_ms[used],
-        }
 
 
 def _combine(before: Context, batch: Batch, advancing: Int64) -> Context:

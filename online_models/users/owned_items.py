@@ -12,8 +12,9 @@ import numpy.typing as npt
 from online_models.batch import NO_ROW
 from online_models.errors import StateError
 from online_models.tables.growing import allocated_rows, count_up, grow_array
-from online_models.tables.state_reader import Parts, Table, copies
+from online_models.tables.state_reader import StateReader
 from online_models.tables.state_tree import State
+from online_models.tables.table_set import Axis, Rows, TableSet
 
 __all__ = ["OwnedItems"]
 
@@ -21,28 +22,21 @@ Int64 = npt.NDArray[np.int64]
 _FIRST_SEGMENT = 4
 
 
-class OwnedItems:
+class OwnedItems(TableSet):
     """The items each user owns, at most ``capacity`` of them: beyond that the oldest is forgotten."""
 
     def __init__(self, capacity: int) -> None:
+        super().__init__()
         self.capacity = capacity
+        self.constant("capacity", capacity)
         self.pool = np.full(4096, NO_ROW, np.int32)
         self.num_pooled = 0
-        self.starts = np.zeros(0, np.int64)
-        self.segments = np.zeros(0, np.int64)  # places of the user's segment
-        self.totals = np.zeros(0, np.int64)  # items ever added; the write position is this modulo capacity
-        self.num_users = 0
+        self.starts = self.array("starts", Rows(Axis.USERS), (), np.int64)
+        self.segments = self.array("segments", Rows(Axis.USERS), (), np.int64)  # places of the user's segment
+        # Items ever added; the write position is this modulo capacity.
+        self.totals = self.array("totals", Rows(Axis.USERS), (), np.int64)
         # Segment length -> starts of segments given back, the newest last; packed, so that a copy costs no loop.
         self.free: dict[int, array[int]] = {}
-
-    def grow(self, num_users: int) -> None:
-        """Make room for users up to row ``num_users - 1``."""
-        self.num_users = max(self.num_users, num_users)
-        size = allocated_rows(num_users, len(self.starts))
-        if size > len(self.starts):
-            self.starts = grow_array(self.starts, size, 0)
-            self.segments = grow_array(self.segments, size, 0)
-            self.totals = grow_array(self.totals, size, 0)
 
     def pairs(self, user_rows: Int64) -> tuple[Int64, Int64]:
         """Return every owned item of every user asked for.
@@ -88,8 +82,7 @@ class OwnedItems:
         free = {length: starts for length, starts in sorted(self.free.items()) if starts}
         none = np.empty(0, np.int64)
         return {
-            **copies(self._tables()),
-            "capacity": self.capacity,
+            **super().state(),
             "pool": self.pool[: self.num_pooled].copy(),
             "free_lengths": np.concatenate([none, *(np.full(len(starts), n, np.int64) for n, starts in free.items())]),
             "free_starts": np.concatenate([none, *(np.array(starts, np.int64) for starts in free.values())]),
@@ -97,10 +90,8 @@ class OwnedItems:
 
     def load(self, state: State) -> None:
         """Take ``state`` over, of as many users and the same capacity; raises StateError when it does not fit."""
-        tables = self._tables()
-        parts = Parts(state, [*tables, "capacity", "pool", "free_lengths", "free_starts"])
-        parts.expect("capacity", self.capacity)
-        parts.fill(tables)
+        parts = StateReader(state, [*self.names(), "pool", "free_lengths", "free_starts"])
+        self.read(parts)
         pool = parts.array("pool", np.int32, (None,))
         self.num_pooled = len(pool)
         self.pool = grow_array(pool, allocated_rows(len(pool), len(self.pool)), NO_ROW)
@@ -111,10 +102,6 @@ class OwnedItems:
         ):
             raise StateError(f"pool: expected to hold every segment, got {len(pool)} places")
         self.free = {n: array("q", starts[lengths == n].tobytes()) for n in np.unique(lengths).tolist()}
-
-    def _tables(self) -> dict[str, Table]:
-        used = slice(self.num_users)
-        return {"starts": self.starts[used], "segments": self.segments[used], "totals": self.totals[used]}
 
     def _move(self, user: int, needed: int) -> None:
         length = max(_FIRST_SEGMENT, int(self.segments[user]))

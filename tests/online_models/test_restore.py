@@ -167,12 +167,10 @@ def test_what_happens_to_be_allocated_is_neither_saved_nor_ever_seen() -> None:
     exact, roomy = OnlineLearner(config), OnlineLearner(config)
     for scorer in roomy._scorers.values():
         scorer.grow(3000, 3000)  # as if it had grown for rows that never came: only the used numbers are put back
-        for name in ("num_used", "num_used_users", "num_used_items"):
-            if hasattr(scorer, name):
-                setattr(scorer, name, 1)
+        scorer.num_users = scorer.num_items = 1
     sequence = roomy._scorers["sequence"]
     assert isinstance(sequence, SequenceScorer)
-    sequence.replay.num_users = sequence.weights.num_used = sequence.states.num_used = 1
+    sequence.replay.num_users = sequence.weights.num_items = sequence.states.num_users = 1
     for batch in batches_of(3, 6):
         assert facts(exact.step(batch)) == facts(roomy.step(batch))
     assert exact.table_sizes()["transitions.items"][1] < roomy.table_sizes()["transitions.items"][1]

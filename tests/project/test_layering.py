@@ -62,15 +62,10 @@ what is on lower floors; rooms of one floor do not know each other. A room that 
 APART = (("stream.http.page", "stream.http.api"),)
 """Rooms inside one room that do not know each other: the page is the worker's, the API a process of its own."""
 
-SCORERS, EVERY_SCORER_MAY_IMPORT = "online_models.scorers", ("protocol",)
+SCORERS, EVERY_SCORER_MAY_IMPORT = "online_models.scorers", ("protocol", "item_neighbours")
+"""Every scorer is a ``Scorer``; three share one table of the neighbours of an item, each with a policy of its own."""
 REGISTRY = "registry"
 """The one file that knows all scorers. A scorer is a file beside it, or a folder."""
-
-INHERITANCE = {
-    ("session_cooccurrence", "cooccurrence"): "co-occurrence within a session, whose events it gathers first",
-    ("cooccurrence", "transitions"): "the bounded table of neighbours of an item is written once, in transitions",
-}
-"""Scorer to the one that it is made from, and why; to go once the three share one table of neighbours."""
 
 WIRE = ("stream.errors", "stream.wire", "stream.config", "stream.log.kafka")
 
@@ -102,15 +97,6 @@ def test_every_import_of_the_tree_keeps_the_rules() -> None:
 
     assert {name.partition(".")[0] for name in imports} == set(PACKAGES)
     assert violations(imports) == []
-
-
-def test_every_exception_is_still_needed() -> None:
-    imports = imports_of_tree(ROOT)
-
-    unused = [
-        (scorer, base) for scorer, base in INHERITANCE if f"{SCORERS}.{base}" not in imports[f"{SCORERS}.{scorer}"]
-    ]
-    assert unused == []
 
 
 @pytest.mark.slow
@@ -240,13 +226,6 @@ BROKEN_TREES = {
         },
         "online_models.scorers.recency imports online_models.scorers.registry: no scorer imports another",
     ),
-    "an inheritance that has a reason, the other way round": (
-        {
-            "online_models/scorers/transitions.py": "from online_models.scorers.cooccurrence import Cooccurrence",
-            "online_models/scorers/cooccurrence.py": "",
-        },
-        "online_models.scorers.transitions imports online_models.scorers.cooccurrence: no scorer imports another",
-    ),
     "the stream reaches into a room of the model": (
         {"stream/pipeline.py": "from online_models.tables.decay import Scale", "online_models/tables/decay.py": ""},
         "stream.pipeline imports online_models.tables.decay: only names of online_models itself",
@@ -308,8 +287,8 @@ def test_what_the_rules_allow_is_not_a_violation(tmp_path: Path) -> None:
             "online_models/retrieval/exact.py": "from online_models.tables import select",
             "online_models/scorers/__init__.py": "",
             "online_models/scorers/protocol.py": "",
-            "online_models/scorers/transitions.py": "from online_models.scorers.protocol import Scorer",
-            "online_models/scorers/cooccurrence.py": "from online_models.scorers.transitions import Transitions",
+            "online_models/scorers/item_neighbours.py": "from online_models.scorers.protocol import Scorer",
+            "online_models/scorers/cooccurrence.py": "from online_models.scorers.item_neighbours import norms",
             "online_models/scorers/sequence/gru.py": "",
             "online_models/scorers/sequence/scorer.py": "from online_models.scorers.sequence.gru import run_gru",
             "online_models/scorers/registry.py": "from online_models.scorers import cooccurrence, sequence",
@@ -422,7 +401,7 @@ def judge_scorers(module: str, name: str) -> Iterable[str]:
     depth = len(SCORERS.split("."))
     scorer, other = ("".join(full.split(".")[depth : depth + 1]) for full in (module, name))
     is_free = scorer in ("", REGISTRY, other) or other in ("", *EVERY_SCORER_MAY_IMPORT)
-    if not is_free and (scorer, other) not in INHERITANCE:
+    if not is_free:
         yield f"no scorer imports another, {REGISTRY} alone knows them all"
 
 

@@ -9,7 +9,7 @@ from online_models.batch import NO_ROW
 from online_models.scorers.sequence.attention import HistoryAttention
 from online_models.scorers.sequence.gru import run_gru
 from online_models.scorers.sequence.packed_histories import NUM_GAP_BUCKETS
-from online_models.tables.state_reader import Parts, Table, are_finite, copies
+from online_models.tables.state_reader import StateReader, Table, are_finite, copies
 from online_models.tables.state_tree import State
 
 __all__ = ["RecurrentNetwork"]
@@ -81,7 +81,7 @@ class RecurrentNetwork(nn.Module):
     def load(self, state: State) -> None:
         """Take ``state`` over, of the same widths; raises StateError when it does not fit."""
         tables = self._tables()
-        Parts(state, tables).fill(tables)
+        StateReader(state, tables).fill(tables)
 
     def is_finite(self) -> bool:
         """Return whether no parameter is NaN or infinite."""

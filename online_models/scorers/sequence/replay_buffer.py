@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from online_models.batch import NO_ROW
 from online_models.tables.growing import allocated_rows, grow_array
-from online_models.tables.state_reader import Parts, Table, copies
+from online_models.tables.state_reader import StateReader, Table, are_finite, copies
 from online_models.tables.state_tree import State
 
 __all__ = ["ReplayLog", "Windows"]
@@ -132,13 +132,17 @@ class ReplayLog:
 
     def load(self, state: State) -> None:
         """Take ``state`` over, of as many users and the same capacity; raises StateError when it does not fit."""
-        parts = Parts(state, [*self._tables(), "capacity", "total"])
+        parts = StateReader(state, [*self._tables(), "capacity", "total"])
         parts.expect("capacity", self.capacity)
         total = parts.count("total")
         parts.array("item_rows", np.int32, (min(total, self.capacity),))  # before room is made for them
         self._make_room(total)
         self.total = total
         parts.fill(self._tables())
+
+    def is_finite(self) -> bool:
+        """Return whether no weight is NaN or infinite."""
+        return are_finite([self.weights[: self.num_held]])
 
     def _tables(self) -> dict[str, Table]:
         """Return the slots written to and the users, by name."""

@@ -17,6 +17,7 @@ from online_models.batch import NO_ROW, Batch
 from online_models.config import LearnerConfig
 from online_models.runtime.effort import num_steps, replays
 from online_models.runtime.seeds import Salt, draws_of
+from online_models.scorers.protocol import Scorer
 from online_models.scorers.sequence.encoder import Read, Reader, local_rows
 from online_models.scorers.sequence.losses import full_logits_loss, sampled_loss
 from online_models.scorers.sequence.packed_histories import (
@@ -34,9 +35,8 @@ from online_models.scorers.sequence.packed_histories import (
 from online_models.scorers.sequence.replay_buffer import ReplayLog
 from online_models.scorers.sequence.user_states import UserStates
 from online_models.scorers.sequence.weights import SequenceWeights
-from online_models.tables.growing import allocated_rows, grow_table
-from online_models.tables.state_reader import Parts, Table, are_finite, copies
 from online_models.tables.state_tree import State
+from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
 
 __all__ = ["SequenceScorer"]
@@ -80,38 +80,42 @@ class _Reading:
     queries: Tensor  # [B, D]
 
 
-class SequenceScorer:
+class SequenceScorer(Scorer):
     """Item embeddings shared by input and output, a recurrent state per user, replay against forgetting."""
 
     def __init__(self, config: LearnerConfig, device: torch.device) -> None:
+        super().__init__(device)
         self.config = config.sequence
         self.seed = config.seed
         self.full_step_events = config.sub_step_events
-        self.device = device
-        self.num_learned = 0  # sub-steps: the next one's draws are those of this number
-        self.num_events = 0  # of these: the clock by which states grow old
-        self.weights = SequenceWeights(self.config, self.seed, device)
-        self.counts = torch.zeros(0, dtype=torch.float64, device=device)  # events in the replay log per item
-        self.states = UserStates(self.config.state_width, self.config.state_events, device)
-        self.replay = ReplayLog(self.config.replay_capacity_events)
-        self.num_used_items = 0
+        self.num_learned = self.counter("num_learned")  # sub-steps: the next one's draws are those of this number
+        self.num_events = self.counter("num_events")  # of these: the clock by which states grow old
+        # Events in the replay log per item.
+        self.counts = self.tensor("counts", Rows(Axis.ITEMS), (), torch.float64)
+        states = UserStates(self.config.state_width, self.config.state_events, device)
+        self.states = self.part("states", states)
+        self.weights = self.part("weights", SequenceWeights(self.config, self.seed, device))
+        self.replay = self.part("replay", ReplayLog(self.config.replay_capacity_events))
         self._pending: _Reading | None = None
 
-    def grow(self, num_users: int, num_items: int) -> None:
+    def grow(self, num_users: int, num_items: int = 0) -> None:
         """Make room for rows up to ``num_users - 1`` and ``num_items - 1``."""
-        self.num_used_items = max(self.num_used_items, num_items)
+        super().grow(num_users, num_items)
         self.replay.grow(num_users)
-        self.states.grow(num_users)
-        self.weights.grow(num_items)
-        size = allocated_rows(num_items, len(self.counts))
-        if size > len(self.counts):
-            self.counts = grow_table(self.counts, size)
 
     def reset(self, user_rows: Int64, item_rows: Int64) -> None:
-        """Forget the states of these users, and the embeddings and moments of these items."""
+        """Forget the states and past events of these users, and all that is known of these items."""
         self._count(self.replay.reset(user_rows, item_rows), -1.0)
-        self.states.reset(user_rows, item_rows)
-        self.weights.reset(item_rows)
+        super().reset(user_rows, item_rows)
+
+    def load(self, state: State) -> None:
+        """Take ``state`` over, as every owner of tables does, without what was read of events not learned yet."""
+        super().load(state)
+        self._pending = None
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return (used, allocated) rows by the name of their axis, and events of the replay log."""
+        return {**super().sizes(), "replay_events": (self.replay.num_held, self.replay.capacity)}
 
     def score(self, context: Context, num_items: int) -> Tensor:
         """Return the logits of all items for the users of ``context`` now: ``[R, num_items]``."""
@@ -141,44 +145,6 @@ class SequenceScorer:
         self.num_events += len(step.batch)
         return is_finite
 
-    def state(self) -> State:
-        """Return a copy of everything learned."""
-        return {
-            **copies(self._tables()),
-            "states": self.states.state(),
-            "weights": self.weights.state(),
-            "replay": self.replay.state(),
-            "num_learned": self.num_learned,
-            "num_events": self.num_events,
-        }
-
-    def load(self, state: State) -> None:
-        """Take ``state`` over, of as many users and items and the same widths; raises StateError if it does not fit."""
-        tables = self._tables()
-        parts = Parts(state, [*tables, "states", "weights", "replay", "num_learned", "num_events"])
-        parts.fill(tables)
-        parts.give("states", self.states)
-        parts.give("weights", self.weights)
-        parts.give("replay", self.replay)
-        self.num_learned, self.num_events = parts.count("num_learned"), parts.count("num_events")
-        self._pending = None
-
-    def is_finite(self) -> bool:
-        """Return whether no table holds NaN or infinity."""
-        tables = [*self._tables().values(), self.replay.weights[: self.replay.num_held]]
-        return are_finite(tables) and self.states.is_finite() and self.weights.is_finite()
-
-    def table_sizes(self) -> dict[str, tuple[int, int]]:
-        """Return (used, allocated) entries by name."""
-        return {
-            "sequence.users": (self.states.num_used, len(self.states.table)),
-            "sequence.items": (self.num_used_items, len(self.counts)),
-            "sequence.replay_events": (self.replay.num_held, self.replay.capacity),
-        }
-
-    def _tables(self) -> dict[str, Table]:
-        return {"counts": self.counts[: self.num_used_items]}
-
     def _forward(self, step: SubStep, user_states: Tensor, num_items: int, salt: Salt) -> _Forward:
         config, rng = self.config, draws_of(self.seed, salt, self.num_learned)
         num_windows = config.replay_windows if replays(step.batch.effort) else 0
@@ -186,13 +152,13 @@ class SequenceScorer:
         runs, states, own, ordinals = self._runs(step, user_states, runs_of_windows(windows))
         packed, first = runs.packed(), len(runs.item_rows) - num_windows
         places, at = window_targets(windows, config.replay_targets)
-        targets = self._to(np.concatenate([step.batch.item_rows, windows.item_rows[places, at]]))
+        targets = self.to(np.concatenate([step.batch.item_rows, windows.item_rows[places, at]]))
         replay_weights = windows.weights[places, at] * np.float32(config.replay_weight)
-        weights = self._to(np.concatenate([step.batch.weights, replay_weights]))
+        weights = self.to(np.concatenate([step.batch.weights, replay_weights]))
         replayed = lookback_of_windows(windows, places, at, config.attention_items)
         lookback = stack_lookbacks(self._lookback(step.context), replayed)
         held = np.concatenate([packed.item_rows, lookback.item_rows.ravel()])
-        rows, drawn, uniform_ratio = self._taking_part(rng, num_items, self._to(held), targets)
+        rows, drawn, uniform_ratio = self._taking_part(rng, num_items, self.to(held), targets)
         taking_part: Tensor | slice = slice(num_items) if rows is None else rows
         items = self.weights.items[taking_part].detach().requires_grad_()
         bias = self.weights.bias[taking_part].detach().requires_grad_()
@@ -237,7 +203,7 @@ class SequenceScorer:
         with torch.no_grad():
             from_zero = torch.zeros((len(context.user_rows), self.config.state_width), device=self.device)
             read = self._means().read(runs_of_contexts(context).packed(), from_zero)
-            return read.hidden[self._to(read.places[np.arange(len(from_zero)), context.lengths - 2])]
+            return read.hidden[self.to(read.places[np.arange(len(from_zero)), context.lengths - 2])]
 
     def _means(self) -> Reader:
         return Reader(self.weights.mean_network, self.weights.mean_items)
@@ -263,7 +229,7 @@ class SequenceScorer:
         popular = self.replay.draw(rng, num_popular, 1).item_rows[:, 0]
         popular = popular[popular != NO_ROW]
         uniform = rng.integers(0, num_items, self.config.num_negatives - len(popular))
-        drawn = self._to(np.concatenate([uniform, popular]))
+        drawn = self.to(np.concatenate([uniform, popular]))
         rows = torch.unique(torch.cat([item_rows.clamp(min=0).flatten(), targets, drawn]))
         return rows, drawn, len(uniform) / len(drawn)
 
@@ -300,7 +266,7 @@ class SequenceScorer:
         counts = (step.advancing >= 0).sum(axis=1)
         moved = np.flatnonzero(counts)
         batch, read = step.batch, reading.read
-        new = read.hidden[self._to(read.places[moved, counts[moved] - 1])]
+        new = read.hidden[self.to(read.places[moved, counts[moved] - 1])]
         newest_items = batch.item_rows[step.advancing[moved, counts[moved] - 1]]
         self.states.move(step.users[moved], new, newest_items, self.num_events)
         events = np.sort(step.advancing[step.advancing >= 0])
@@ -311,7 +277,4 @@ class SequenceScorer:
 
     def _count(self, item_rows: Int64, change: float) -> None:
         changes = torch.full((len(item_rows),), change, dtype=torch.float64, device=self.device)
-        self.counts.index_add_(0, self._to(item_rows), changes)
-
-    def _to(self, array: npt.NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
+        self.counts.index_add_(0, self.to(item_rows), changes)

@@ -20,7 +20,7 @@ INF = float("inf")
 def make(num_best: int = 5, width: int = 8, learning_rate: float = 0.01, seed: int = 0) -> Reranker:
     config = RerankerConfig(num_best=num_best, width=width, learning_rate=learning_rate)
     reranker = Reranker(config, NUM_CHANNELS, NUM_SITUATIONS, seed, torch.device("cpu"))
-    reranker.grow(NUM_ITEMS)
+    reranker.grow(0, NUM_ITEMS)
     return reranker
 
 
@@ -381,7 +381,7 @@ def test_a_state_is_a_copy() -> None:
 
 def test_a_state_of_another_width_or_of_other_items_is_refused() -> None:
     state, longer = taught(make()).state(), make()
-    longer.grow(NUM_ITEMS + 1)
+    longer.grow(0, NUM_ITEMS + 1)
 
     with pytest.raises(StateError, match=r"first: expected float32 \[12, 9\], got float32 \[12, 8\]"):
         make(width=9).load(state)
@@ -399,12 +399,12 @@ def test_seeds_make_different_networks_that_begin_alike() -> None:
 def test_a_reset_item_was_never_seen() -> None:
     reranker, twin = taught(make(num_best=NUM_ITEMS)), taught(make(num_best=NUM_ITEMS))
     for one in (reranker, twin):
-        one.reset(torch.arange(NUM_ITEMS))
+        one.reset(np.empty(0, np.int64), np.arange(NUM_ITEMS))
     reranker.see(torch.tensor([1, 2, 3]))
     twin.see(torch.tensor([1, 1, 3]))
     assert not torch.equal(Asked(4).by(reranker).log_shares, Asked(4).by(twin).log_shares)
 
-    reranker.reset(torch.tensor([2]))
+    reranker.reset(np.empty(0, np.int64), np.array([2]))
 
     assert torch.equal(Asked(4).by(reranker).log_shares, Asked(4).by(twin).log_shares)
     assert reranker.state()["last_seen"][2] == 0
@@ -414,7 +414,7 @@ def test_growing_keeps_what_was_learned_and_seen() -> None:
     reranker, asked = taught(make()), Asked(5)
     before = asked.by(reranker)
 
-    reranker.grow(5000)
+    reranker.grow(0, 5000)
 
     assert torch.equal(asked.by(reranker).log_shares, before.log_shares)
     assert reranker.state()["last_seen"].shape == (5000,)

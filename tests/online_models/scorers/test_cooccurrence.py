@@ -9,6 +9,7 @@ import torch
 
 from online_models import NO_ROW, Batch, TransitionsConfig
 from online_models.scorers.cooccurrence import Cooccurrence
+from online_models.scorers.item_neighbours import ItemNeighbours
 from online_models.users.history import Histories
 from tests.support.streams import NONE, events
 
@@ -22,7 +23,7 @@ class Taught:
     """A memory and the histories it reads."""
 
     def __init__(self, config: TransitionsConfig = PLAIN) -> None:
-        self.scorer = Cooccurrence("cooccurrence", config, torch.device("cpu"))
+        self.scorer = ItemNeighbours(config, Cooccurrence(), torch.device("cpu"))
         self.histories = Histories(8)
         self.scorer.grow(NUM_USERS, NUM_ITEMS)
         self.histories.grow(NUM_USERS)

@@ -14,7 +14,7 @@ from tests.support.streams import events
 
 
 def counts_after(*batches: tuple[list[int], list[float]]) -> list[float]:
-    scorer = Popularity("popularity", PopularityConfig(half_life_events=2.0), torch.device("cpu"))
+    scorer = Popularity(PopularityConfig(half_life_events=2.0), torch.device("cpu"))
     histories = Histories(4)
     scorer.grow(4, 3)
     for items, weights in batches:

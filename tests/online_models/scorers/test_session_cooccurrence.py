@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from online_models import NO_ROW, TransitionsConfig
-from online_models.scorers.session_cooccurrence import SESSION_GAP_MS, Baskets
+from online_models.scorers.item_neighbours import ItemNeighbours
+from online_models.scorers.session_cooccurrence import SESSION_GAP_MS, SessionCooccurrence
 from online_models.users.history import Histories
 from tests.support.streams import events
 
@@ -23,7 +24,7 @@ class Taught:
     """A memory and the histories it reads."""
 
     def __init__(self, config: TransitionsConfig = PLAIN) -> None:
-        self.scorer = Baskets("baskets", config, torch.device("cpu"))
+        self.scorer = ItemNeighbours(config, SessionCooccurrence(), torch.device("cpu"))
         self.histories = Histories(8)
         self.scorer.grow(NUM_USERS, NUM_ITEMS)
         self.histories.grow(NUM_USERS)

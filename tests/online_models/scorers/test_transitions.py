@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from online_models import NO_ROW, Batch, TransitionsConfig
 from online_models.scorers.cooccurrence import Cooccurrence
+from online_models.scorers.item_neighbours import ItemNeighbours
 from online_models.scorers.transitions import Transitions
 from online_models.users.history import Histories
 from tests.support.streams import NONE, events
@@ -20,19 +21,19 @@ PLAIN = TransitionsConfig(num_recent=3, position_decay=0.5, half_life_events=1e9
 
 
 def memory(config: TransitionsConfig = PLAIN) -> Transitions:
-    scorer = Transitions("transitions", config, torch.device("cpu"))
+    scorer = ItemNeighbours(config, Transitions(config), torch.device("cpu"))
     scorer.grow(4, NUM_ITEMS)
     return scorer
 
 
-def teach(scorer: Transitions, histories: Histories, batch: Batch) -> None:
+def teach(scorer: ItemNeighbours, histories: Histories, batch: Batch) -> None:
     histories.grow(4)
     step = histories.plan(batch)
     scorer.learn(step, torch.ones(NUM_ITEMS, dtype=torch.bool))
     histories.write(step.after)
 
 
-def held(scorer: Transitions) -> dict[tuple[int, int], float]:
+def held(scorer: ItemNeighbours) -> dict[tuple[int, int], float]:
     sources, slots = torch.nonzero(scorer.neighbours != NO_ROW, as_tuple=True)
     targets = scorer.neighbours[sources, slots]
     weights = scorer.weights[sources, slots] / scorer.scale.value
@@ -118,7 +119,7 @@ def test_what_comes_often_gets_in_where_every_slot_is_taken_by_more_than_it_brin
 
 def test_a_cosine_counts_what_was_seen_and_takes_nothing_over() -> None:
     config = TransitionsConfig(num_recent=1, half_life_events=1e9, num_slots=2)
-    scorer, histories = Cooccurrence("cooccurrence", config, torch.device("cpu")), Histories(2)
+    scorer, histories = ItemNeighbours(config, Cooccurrence(), torch.device("cpu")), Histories(2)
     scorer.grow(4, NUM_ITEMS)
     teach(scorer, histories, events([0, 0, 0, 0, 0, 0], [1, 2, 1, 2, 1, 3]))
     before = {pair: w for pair, w in held(scorer).items() if pair[0] == 1}

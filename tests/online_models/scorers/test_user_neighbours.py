@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from online_models import NO_ROW, Batch, NeighboursConfig, digest
-from online_models.scorers.user_neighbours import Neighbours
+from online_models.scorers.user_neighbours import UserNeighbours
 from online_models.users.history import Histories
 from tests.support.streams import NONE, events
 
@@ -22,7 +22,7 @@ class Taught:
     """A memory and the histories it reads."""
 
     def __init__(self, config: NeighboursConfig = PLAIN, num_users: int = NUM_USERS) -> None:
-        self.scorer = Neighbours(config, LENGTH, torch.device("cpu"))
+        self.scorer = UserNeighbours(config, LENGTH, torch.device("cpu"))
         self.histories = Histories(LENGTH)
         self.scorer.grow(num_users, NUM_ITEMS)
         self.histories.grow(num_users)
@@ -328,9 +328,9 @@ def test_a_reused_row_begins_like_one_never_used() -> None:
 
 
 def test_table_sizes_are_those_of_users_and_items() -> None:
-    assert Taught().scorer.table_sizes() == {
-        "neighbours.users": (NUM_USERS, 1024),
-        "neighbours.items": (NUM_ITEMS, 1024),
+    assert Taught().scorer.sizes() == {
+        "users": (NUM_USERS, 1024),
+        "items": (NUM_ITEMS, 1024),
     }
 
 
