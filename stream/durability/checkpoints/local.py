@@ -46,6 +46,7 @@ class LocalBase:
         self._folder = folder
         self._watch = watch
         self._lock: FolderLock | None = None
+        self._unfinished: list[Path] = []  # of writes that failed: the folder may have been away, with them in it
         self._modes = GROUP_MODES if is_group_readable else OWNER_MODES
         if not read_only:
             _open(folder, self._modes.folder)
@@ -78,6 +79,8 @@ class LocalBase:
             OSError: the disk refused.
         """
         self._check_lock()
+        while self._unfinished:
+            shutil.rmtree(self._unfinished.pop(), ignore_errors=True)
         temporary = self._temporary(name)
         temporary.mkdir(self._modes.folder)
         try:
@@ -95,6 +98,7 @@ class LocalBase:
             _force_to_disk(self._folder)
             self._watch("checkpoint_renamed")
         except Exception:
+            self._unfinished.append(temporary)
             # Who took over also cleared our temporary folder away: then that is the reason, not the missing folder.
             self._check_lock()
             raise

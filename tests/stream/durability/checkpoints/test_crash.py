@@ -211,3 +211,23 @@ def test_an_old_one_that_cannot_be_removed_is_reported_and_the_new_one_is_there(
 
     assert store.load("epoch-000000000003")[0].moment == moment_at(3)
     assert_whole(tmp_path, 3, 3)
+
+
+def test_what_a_write_left_in_a_folder_that_was_moved_away_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder, aside = tmp_path / "checkpoints", tmp_path / "aside"
+    is_moved = [False]
+
+    def move_away(instant: str) -> None:
+        if instant == "checkpoint_written" and not is_moved[0]:
+            is_moved[0] = True
+            folder.rename(aside)
+
+    store = CheckpointStore(str(folder), 2, move_away)
+    with pytest.raises(CheckpointUnavailable, match="could not be written"):
+        store.write(moment_at(1), state_at(1), 0)
+    aside.rename(folder)
+    assert len(list(folder.glob(".tmp-*"))) == 1
+
+    store.write(moment_at(2), state_at(2), 0)
+
+    assert [path.name for path in folder.iterdir()] == store.names()
