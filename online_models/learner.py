@@ -1,7 +1,7 @@
 """The learner: scores every event before it learns it, and ranks the catalogue for any user at any time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,10 +13,8 @@ from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import LearnerConfig
 from online_models.errors import ShapeError
 from online_models.evaluation.prequential import Evaluated, StepReport, join_evaluated, mid_ranks, misses
-from online_models.ranking.context_buckets import num_situations, situations_of
-from online_models.ranking.explanation import Explanation, explain
-from online_models.ranking.fusion import Fusion, Mixture
-from online_models.ranking.reranker import Reranked, Reranker
+from online_models.ranking.explanation import Explanation
+from online_models.ranking.ranker import Answer, Lesson, Query, Ranker
 from online_models.ranking.score_rows import scores_of
 from online_models.retrieval.exact import exact_topk
 from online_models.runtime.device import memory_bytes, resolve_device
@@ -24,10 +22,9 @@ from online_models.runtime.side_thread import Lane, Task
 from online_models.scorers.item_neighbours import ItemNeighbours
 from online_models.scorers.popularity import Popularity
 from online_models.scorers.registry import BASELINES, CHANNELS, RERANKED, make_scorers
-from online_models.tables.growing import allocated_rows, grow_table
-from online_models.tables.state_reader import StateReader, Table, copies
+from online_models.tables.state_reader import StateReader
 from online_models.tables.state_tree import State
-from online_models.users.history import Context, Histories, SubStep
+from online_models.users.history import Histories, SubStep
 from online_models.users.owned_items import OwnedItems
 
 __all__ = ["OnlineLearner"]
@@ -42,31 +39,6 @@ _RANK_BLOCK_CELLS = 1 << 22
 
 def _no_clock() -> float:
     return 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Lesson:
-    """What an evaluation left for the mixture to learn from."""
-
-    slopes: Tensor
-    """``[n, C]`` of the fusion's weights, of the n events whose item was known."""
-    situations: Tensor
-    """``[n, F]`` of these."""
-    reranked: Reranked | None
-    """Of all E events that were evaluated."""
-    targets: Tensor
-    """``[E]``, ``NO_ROW`` where the item was not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What is asked for R users now, and what the mixture says to it."""
-
-    context: Context
-    scores: list[Tensor]
-    """``[R, I]`` of each channel."""
-    situations: Tensor
-    mixture: Mixture
 
 
 class OnlineLearner:
@@ -87,15 +59,9 @@ class OnlineLearner:
         self._device = resolve_device(config.device, deterministic=config.deterministic)
         self._scorers = make_scorers(config, self._device)
         self._channels = CHANNELS[config.scorer]
-        num_buckets = num_situations(config.history_length)
-        self._fusion = Fusion(config.fusion, self._channels, num_buckets)
-        self._reranker: Reranker | None = None
-        if config.scorer in RERANKED:
-            widths = (len(self._channels), num_buckets)
-            self._reranker = Reranker(config.reranker, *widths, config.seed, self._device)
+        self._ranker = Ranker(config, self._channels, self._device, rerank=config.scorer in RERANKED)
         self._histories = Histories(config.history_length)
         self._owned = OwnedItems(config.owned_capacity)
-        self._known = torch.zeros(0, dtype=torch.bool, device=self._device)
         # A GPU is not fed faster by two threads: they would wait for each other at every launch.
         self._lane = Lane(self._device.type == "cpu")
         self._num_users = self._num_items = 0
@@ -122,7 +88,7 @@ class OnlineLearner:
             missed = np.flatnonzero((part.item_rows == NO_ROW) & (part.weights > 0))
             if len(missed):
                 names, k = ("model", *BASELINES), self.config.k
-                parts.append(misses(missed + start, int(self._known.sum()), names, k))
+                parts.append(misses(missed + start, self._ranker.num_known, names, k))
             if not len(placed):
                 continue
             part = part if len(placed) == len(part) else part.take(placed)
@@ -139,7 +105,7 @@ class OnlineLearner:
             num_repeats=num_repeats,
             num_evaluated=len(joined.events),
             num_nonfinite_steps=num_skipped,
-            num_items_known=int(self._known.sum()),
+            num_items_known=self._ranker.num_known,
             evaluated=joined.events,
             loss_nats=joined.loss_nats,
             ranks=joined.ranks,
@@ -161,7 +127,7 @@ class OnlineLearner:
         if len(user_rows) and user_rows.min() < 0:
             raise ShapeError(f"user_rows: expected values >= 0, got {user_rows.min()}")
         block = max(1, _RANK_BLOCK_CELLS // max(self._num_items, 1))
-        parts = [self._rank(user_rows[start : start + block], k) for start in range(0, len(user_rows), block)]
+        parts = [self._lists(self._ask(user_rows[at : at + block], k)) for at in range(0, len(user_rows), block)]
         shape = (0, k)
         return TopK(
             user_rows=user_rows,
@@ -176,22 +142,19 @@ class OnlineLearner:
         Raises:
             ShapeError: the row is below 0.
         """
-        top = self.rank(np.array([user_row], np.int64), k)
-        asked = self._question(top.user_rows)
-        scores = dict(zip(self._channels, asked.scores, strict=True))
-        weights = self._fusion.weights_of(asked.situations)
-        return explain(top, asked.context, scores, weights, asked.mixture, is_reranked=self._reranker is not None)
+        if user_row < 0:
+            raise ShapeError(f"user_row: expected a value >= 0, got {user_row}")
+        answer = self._ask(np.array([user_row], np.int64), k)
+        return self._ranker.explain(answer, self._lists(answer))
 
     def state(self) -> State:
         """Return a copy of everything that later steps and lists depend on, besides the settings."""
         return {
-            **copies(self._tables()),
+            **self._ranker.state(),
             "scorer": self.config.scorer,
             "seed": self.config.seed,
             "histories": self._histories.state(),
             "owned": self._owned.state(),
-            "fusion": self._fusion.state(),
-            "reranker": self._reranker.state() if self._reranker else {},
             "scorers": {name: scorer.state() for name, scorer in self._scorers.items()},
         }
 
@@ -205,17 +168,13 @@ class OnlineLearner:
             StateError: the state is of a learner with another scorer, seed, width, length or capacity, or is none; the
                 message begins with the path of the part. This learner is of no more use.
         """
-        names = ["scorer", "seed", "histories", "owned", "fusion", "reranker", "scorers"]
-        parts = StateReader(state, [*self._tables(), *names])
+        parts = StateReader(state, [*self._ranker.names(), "scorer", "seed", "histories", "owned", "scorers"])
         parts.expect("scorer", self.config.scorer)
         parts.expect("seed", self.config.seed)
         parts.give("histories", self._histories)
         self._grow(self._histories.num_users, len(parts.array("known", np.bool_, (None,))))
-        parts.fill(self._tables())
+        self._ranker.read(parts)
         parts.give("owned", self._owned)
-        parts.give("fusion", self._fusion)
-        with parts.below("reranker") as reranker:
-            StateReader(reranker, []) if self._reranker is None else self._reranker.load(reranker)
         with parts.below("scorers") as states:
             scorer_parts = StateReader(states, self._scorers)
             for name, scorer in self._scorers.items():
@@ -223,9 +182,7 @@ class OnlineLearner:
 
     def is_finite(self) -> bool:
         """Return whether no table holds NaN or infinity; tables stay on their device."""
-        if self._reranker and not self._reranker.is_finite():
-            return False
-        return self._fusion.is_finite() and all(scorer.is_finite() for scorer in self._scorers.values())
+        return self._ranker.is_finite() and all(scorer.is_finite() for scorer in self._scorers.values())
 
     def history(self, user_row: int) -> Int64:
         """Return the remembered item rows of one user, newest first."""
@@ -268,7 +225,7 @@ class OnlineLearner:
 
     def fusion_weights(self) -> dict[str, float]:
         """Return the mean trust in each channel."""
-        return self._fusion.mean_weights()
+        return self._ranker.mean_weights()
 
     def _sub_step(self, part: Batch) -> tuple[Evaluated, tuple[int, int, int], tuple[float, float]]:
         """Evaluate, then learn; return how late, repeated and skipped ones were counted, and both durations."""
@@ -297,9 +254,7 @@ class OnlineLearner:
             return
         self._histories.reset(users, items)
         self._owned.reset(users, items)
-        self._known[self._to(items)] = False
-        if self._reranker:
-            self._reranker.reset(users, items)
+        self._ranker.reset(users, items)
         for scorer in self._scorers.values():
             scorer.reset(users, items)
 
@@ -307,13 +262,9 @@ class OnlineLearner:
         num_users, num_items = max(self._num_users, num_users), max(self._num_items, num_items)
         self._histories.grow(num_users)
         self._owned.grow(num_users)
-        size = allocated_rows(num_items, len(self._known))
-        if size > len(self._known):
-            self._known = grow_table(self._known, size)
+        self._ranker.grow(num_users, num_items)
         for scorer in self._scorers.values():
             scorer.grow(num_users, num_items)
-        if self._reranker:
-            self._reranker.grow(num_users, num_items)
         self._num_users, self._num_items = num_users, num_items  # last: a growth that failed is tried again
 
     def _begin(self, step: SubStep) -> tuple[dict[str, Task[Tensor]], list[Task[bool]]]:
@@ -321,7 +272,7 @@ class OnlineLearner:
 
         What the first one does takes longest, so the second thread begins with both of its pieces.
         """
-        known = self._known[: self._num_items].clone()
+        known = self._ranker.known[: self._num_items].clone()
         known[self._to(step.batch.item_rows[step.batch.weights > 0])] = True
         scoring = {
             name: Task(partial(scorer.score_events, step, self._num_items)) for name, scorer in self._scorers.items()
@@ -335,33 +286,22 @@ class OnlineLearner:
 
     def _evaluate(
         self, step: SubStep, scores: dict[str, Tensor], owned: Tensor, events: Int64
-    ) -> tuple[Evaluated, _Lesson]:
+    ) -> tuple[Evaluated, Lesson]:
         """Rank the items of ``events`` by what was said of them; return that and what the mixture learns from it."""
-        known = self._known[: self._num_items]
         where = self._to(events)
         if len(events) < len(step.batch):
             scores = {name: scores_of(table, where) for name, table in scores.items()}
-        blocked = owned[where] | ~known
         targets = self._to(step.batch.item_rows[events])
-        is_known = known[targets]
-        context = step.context.take(events)
-        situations = torch.from_numpy(situations_of(context))
-        channels = [scores[name] for name in self._channels]
-        mixture = Mixture(self._fusion.mix(channels, situations), blocked)
-        slopes = self._fusion.gradients(channels, mixture, targets)[is_known].cpu()
+        known = self._ranker.known[: self._num_items]
+        blocked = owned[where] | ~known
+        answer = self._ranker.ask(Query(step.context.take(events), scores, blocked, self.config.k))
         tables = {name: scores[name].masked_fill(blocked, -torch.inf) for name in BASELINES}
-        ranks = {name: mid_ranks(table, targets) for name, table in tables.items()}
-        tops = {name: exact_topk(table, self.config.k)[0] for name, table in tables.items()}
-        losses = mixture.log_total - mixture.scores.gather(1, targets[:, None])[:, 0]
-        ranks["model"] = mid_ranks(mixture.scores, targets)
-        reranked = None
-        if self._reranker:
-            reranked = self._reranker.rerank(channels, mixture, situations, context, self.config.k)
-            found, is_inside = reranked.ranks(targets)
-            ranks["model"] = torch.where(is_inside, found, ranks["model"])
-            losses = torch.where(is_inside, reranked.losses(targets), losses)
-        tops["model"] = reranked.rows[:, : self.config.k] if reranked else exact_topk(mixture.scores, self.config.k)[0]
-        uniform = torch.log(known.sum() + 1.0).double()
+        ranks = {name: mid_ranks(table, targets) for name, table in tables.items()} | {"model": answer.ranks(targets)}
+        tops = {name: exact_topk(table, self.config.k)[0] for name, table in tables.items()} | {
+            "model": answer.best()[0]
+        }
+        is_known = known[targets]
+        losses, uniform = answer.losses(targets), torch.log(known.sum() + 1.0).double()
         losses = torch.where(is_known & torch.isfinite(losses), losses.double(), uniform)
         evaluated = Evaluated(
             events=events,
@@ -369,55 +309,39 @@ class OnlineLearner:
             ranks={name: rank.masked_fill_(~is_known, torch.inf).cpu().numpy() for name, rank in ranks.items()},
             top_rows={name: top.cpu().numpy() for name, top in tops.items()},
         )
-        targets = targets.masked_fill(~is_known, NO_ROW)
-        return evaluated, _Lesson(slopes, situations[is_known.cpu()], reranked, targets)
+        return evaluated, self._ranker.lesson(answer, targets)
 
     def _learn(
-        self, step: SubStep, has_already: npt.NDArray[np.bool_], lesson: _Lesson, learning: list[Task[bool]]
+        self, step: SubStep, has_already: npt.NDArray[np.bool_], lesson: Lesson, learning: list[Task[bool]]
     ) -> int:
         """Learn all events of ``step``; return how many updates were left out because they were not finite."""
         batch = step.batch
-        self._known[self._to(batch.item_rows[batch.weights > 0])] = True
-        was_finite = [self._fusion.learn(lesson.slopes, lesson.situations)]
-        if self._reranker and lesson.reranked:
-            was_finite.append(self._reranker.learn(lesson.reranked, lesson.targets))
-            self._reranker.see(self._to(batch.item_rows[batch.weights > 0]))
+        was_finite = self._ranker.learn(lesson)
+        self._ranker.see(self._to(batch.item_rows[batch.weights > 0]))
         was_finite.extend(task.result() for task in reversed(learning))
         self._histories.write(step.after)
         new = batch.owns & ~has_already
         self._owned.add(batch.user_rows[new], batch.item_rows[new])
         return was_finite.count(False)
 
-    def _tables(self) -> dict[str, Table]:
-        return {"known": self._known[: self._num_items]}
-
-    def _question(self, user_rows: Int64) -> _Question:
+    def _ask(self, user_rows: Int64, k: int) -> Answer:
         context = self._histories.context(user_rows)
-        channels = [self._scorers[name].score(context, self._num_items) for name in self._channels]
-        situations = torch.from_numpy(situations_of(context))
-        blocked = (~self._known[: self._num_items]).repeat(len(user_rows), 1)
+        scores = {name: self._scorers[name].score(context, self._num_items) for name in self._channels}
+        blocked = (~self._ranker.known[: self._num_items]).repeat(len(user_rows), 1)
         inside = np.flatnonzero(user_rows < self._num_users)
         places, items = self._owned.pairs(user_rows[inside])
         blocked[self._to(inside[places]), self._to(items)] = True
-        mixture = Mixture(self._fusion.mix(channels, situations), blocked)
-        return _Question(context, channels, situations, mixture)
+        return self._ranker.ask(Query(context, scores, blocked, k))
 
-    def _rank(self, user_rows: Int64, k: int) -> TopK:
-        asked = self._question(user_rows)
-        context, mixture = asked.context, asked.mixture
-        if self._reranker:
-            reranked = self._reranker.rerank(asked.scores, mixture, asked.situations, context, k)
-            rows, shares = reranked.rows[:, :k], torch.exp(reranked.log_shares[:, :k])
-        else:
-            rows, best = exact_topk(mixture.scores, k)
-            shares = mixture.probabilities(best)
+    def _lists(self, answer: Answer) -> TopK:
+        rows, shares = answer.best()
         transitions = self._scorers["transitions"]
         assert isinstance(transitions, ItemNeighbours), f"baseline transitions is a {type(transitions).__name__}"
         return TopK(
-            user_rows=user_rows,
+            user_rows=answer.context.user_rows,
             item_rows=rows.cpu().numpy(),
             scores=shares.nan_to_num_(nan=0.0).cpu().numpy(),
-            reasons=transitions.reasons(context, rows).cpu().numpy(),
+            reasons=transitions.reasons(answer.context, rows).cpu().numpy(),
         )
 
     def _owned_before(self, step: SubStep) -> Tensor:

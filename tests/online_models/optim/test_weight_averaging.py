@@ -90,7 +90,7 @@ def test_items_that_take_no_part_in_a_step_keep_their_mean() -> None:
 @pytest.mark.slow
 def test_the_reranker_orders_by_its_means() -> None:
     learner = learned()
-    reranker = learner._reranker
+    reranker = learner._ranker._reranker
     assert isinstance(reranker, Reranker)
     assert not torch.equal(reranker.weights["first"], reranker.means["first"])
     users = np.arange(8)

@@ -92,7 +92,7 @@ def test_the_new_order_is_not_that_of_the_mixture() -> None:
     """Without this the tests of this file would hold for a reranker that does nothing."""
     learner = taught()
     reranked = learner.rank(np.arange(NUM_USERS), 6).item_rows
-    learner._reranker = None
+    learner._ranker._reranker = None
 
     mixed = learner.rank(np.arange(NUM_USERS), 6).item_rows
 
@@ -165,37 +165,37 @@ def test_the_report_counts_lists_longer_than_what_is_ordered_anew() -> None:
 
 def test_nothing_is_learned_from_an_item_that_was_not_known() -> None:
     learner = taught()
-    assert learner._reranker is not None
-    before = {name: table.clone() for name, table in learner._reranker.weights.items()}
+    assert learner._ranker._reranker is not None
+    before = {name: table.clone() for name, table in learner._ranker._reranker.weights.items()}
 
     learner.step(events([0, 1], [NUM_ITEMS, NUM_ITEMS + 1], [10**9] * 2))
 
-    assert all((learner._reranker.weights[name] == table).all() for name, table in before.items())
+    assert all((learner._ranker._reranker.weights[name] == table).all() for name, table in before.items())
     learner.step(events([0, 1], [NUM_ITEMS, NUM_ITEMS + 1], [10**9] * 2))  # now they are
-    assert not all((learner._reranker.weights[name] == table).all() for name, table in before.items())
+    assert not all((learner._ranker._reranker.weights[name] == table).all() for name, table in before.items())
 
 
 def test_events_worth_nothing_or_against_an_item_are_not_when_it_came_last() -> None:
     learner = taught()
-    assert learner._reranker is not None
-    before = learner._reranker.state()
+    assert learner._ranker._reranker is not None
+    before = learner._ranker._reranker.state()
 
     learner.step(events([0, 1, 2], [3, 4, 6], [10**9] * 3, [0.0, -1.0, 1.0]))
 
-    after = learner._reranker.state()
+    after = learner._ranker._reranker.state()
     assert after["num_events"] == before["num_events"] + 1
     assert np.flatnonzero(after["last_seen"] != before["last_seen"]).tolist() == [6]
 
 
 def test_when_a_reset_item_came_last_is_forgotten() -> None:
     learner = taught()
-    assert learner._reranker is not None
-    before = learner._reranker.state()["last_seen"]
+    assert learner._ranker._reranker is not None
+    before = learner._ranker._reranker.state()["last_seen"]
 
     learner.step(events([], [], reset_items=[5]))
 
     assert before[5] > 0
-    assert learner._reranker.state()["last_seen"].tolist() == [*before[:5].tolist(), 0, *before[6:].tolist()]
+    assert learner._ranker._reranker.state()["last_seen"].tolist() == [*before[:5].tolist(), 0, *before[6:].tolist()]
 
 
 def test_a_model_that_gives_no_number_has_no_rank_among_its_best() -> None:
