@@ -51,7 +51,7 @@ class Answer:
     k: int
 
     def best(self) -> tuple[Tensor, Tensor]:
-        """Return the rows of the K best items, ``NO_ROW`` where there are fewer, and how probable they are: ``[E, K]``."""
+        """Return rows and probabilities of the K best items, ``[E, K]`` each; ``NO_ROW`` and 0 where it is shorter."""
         if self.reranked:
             return self.reranked.rows[:, : self.k], torch.exp(self.reranked.log_shares[:, : self.k])
         rows, scores = exact_topk(self.mixture.scores, self.k)

@@ -193,6 +193,7 @@ def test_a_part_of_the_stream_can_be_evaluated_and_all_is_learned() -> None:
     assert spy.learned == list(range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS_HERE)
 @pytest.mark.parametrize("history", ["fresh", "stale"])
 def test_no_peer_sees_what_it_is_asked_or_what_comes_later(name: str, history: str) -> None:

@@ -46,6 +46,7 @@ def test_the_canary_would_be_found() -> None:
     assert client_options(load_config(environ=LOGIN).settings.kafka, "x")["sasl_plain_password"] == CANARY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -9,6 +9,8 @@ import pytest
 from tests.support.events import NOW_MS, event_bytes, record
 from tests.support.worked import Worked
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 

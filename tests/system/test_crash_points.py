@@ -220,6 +220,7 @@ def parts_with(**replaced: Any) -> Parts:
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parts",
     [

@@ -22,6 +22,8 @@ from stream.errors import BrokerUnreachable, ConfigError
 from stream.log.kafka import EventProducer, TopicReader, ensure_topics
 from stream.wire.records import Record
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_SECONDS = 10.0
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,6 +18,7 @@ def retail() -> list[Event]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_online_retail_has_the_published_purchases_less_what_is_no_merchandise(retail: list[Event]) -> None:
     counts = Counter(event.type for event in retail)
 
@@ -28,6 +29,7 @@ def test_online_retail_has_the_published_purchases_less_what_is_no_merchandise(r
     assert len(retail) == 404_876
 
 
+@pytest.mark.slow
 def test_online_retail_is_in_time_order_over_its_known_span(retail: list[Event]) -> None:
     times = [event.ts or 0 for event in retail]
 
@@ -36,6 +38,7 @@ def test_online_retail_is_in_time_order_over_its_known_span(retail: list[Event])
     assert times[-1] == 1323435000000  # 2011-12-09 12:50 UTC
 
 
+@pytest.mark.slow
 def test_the_first_line_of_the_first_invoice_is_six_candle_holders_at_2_55_pounds(retail: list[Event]) -> None:
     assert retail[0] == Event(
         user="17850",
@@ -48,6 +51,7 @@ def test_the_first_line_of_the_first_invoice_is_six_candle_holders_at_2_55_pound
     )
 
 
+@pytest.mark.slow
 def test_a_return_has_a_value_below_zero_and_an_invoice_that_begins_with_c(retail: list[Event]) -> None:
     for event in retail:
         is_return = event.type == "dislike"
@@ -56,6 +60,7 @@ def test_a_return_has_a_value_below_zero_and_an_invoice_that_begins_with_c(retai
         assert (event.session or "").startswith("C") == is_return
 
 
+@pytest.mark.slow
 def test_every_item_of_online_retail_has_a_title(retail: list[Event]) -> None:
     titles = dataset("online-retail").titles()
 

@@ -19,6 +19,8 @@ from stream.http import connections
 from stream.http.connections import connections_at_most
 from stream.http.probe_server import HttpServer
 
+pytestmark = pytest.mark.slow
+
 HALF_A_HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 
 
