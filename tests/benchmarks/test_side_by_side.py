@@ -72,6 +72,7 @@ def test_two_runs_of_one_tree_are_equal(usual: Findings, tmp_path: Path) -> None
     assert all(count > 0 for row in rows for count in row.counts)
 
 
+@pytest.mark.slow
 def test_a_run_meets_malformed_repeated_and_late_events(usual: Findings) -> None:
     counts = [json.loads(value)["counts"] for value in usual.journal]
 

@@ -29,6 +29,7 @@ from stream.log.protocols import NO_LIMIT
 from stream.wire.records import OutRecord
 
 NUM_SEEDS = 60
+NUM_QUICK_SEEDS = 10
 RECOVERY = ("taken_over", "checkpoint_loaded", "batch_relearned", "recovered")
 ONCE_IN_A_LIFE = ("taken_over", "checkpoint_loaded", "recovered")
 LEAVES_WORK = Fault("checkpoint_written", 2)
@@ -133,7 +134,10 @@ def test_a_killed_worker_makes_the_batches_lists_and_state_of_an_independent_one
     assert outcome.fired == list(faults)
 
 
-@pytest.mark.parametrize("number", range(NUM_SEEDS))
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(seed, marks=pytest.mark.slow if seed >= NUM_QUICK_SEEDS else ()) for seed in range(NUM_SEEDS)],
+)
 def test_whatever_a_seed_does_to_workers_in_memory_they_end_as_if_nothing_had_happened(
     number: int, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ def test_a_batch_that_says_nothing_gets_the_normal_effort() -> None:
     assert replace(STREAM, effort=Effort.LOW).part(3, 9).effort is Effort.LOW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effort", "num_steps"), [(Effort.LOW, 10), (Effort.NORMAL, 20), (Effort.HIGH, 40)])
 def test_low_takes_every_other_step_of_the_optimizer_and_high_two_with_each_sub_step(
     effort: Effort, num_steps: int

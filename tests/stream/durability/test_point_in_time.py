@@ -55,6 +55,7 @@ def test_the_lists_of_a_batch_are_made_again_byte_for_byte(stream: Stream) -> No
         assert published
 
 
+@pytest.mark.slow
 def test_for_the_lists_of_a_checkpoints_own_batch_the_one_before_it_is_taken(stream: Stream) -> None:
     past = stream.past()
 

@@ -1,6 +1,7 @@
 """What a query finds in the history: nothing at first, then what it is taught, and never what is not there."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -54,6 +55,7 @@ def test_places_without_an_item_say_nothing_and_a_history_without_any_is_none() 
     assert torch.isfinite(one).all()
 
 
+@pytest.mark.slow
 def test_it_learns_to_look_at_the_item_of_one_place_or_of_one_age() -> None:
     generator = torch.Generator().manual_seed(0)
     for by_age in (False, True):

@@ -148,6 +148,7 @@ def test_a_journal_that_no_longer_holds_the_beginning_needs_a_checkpoint(stream:
     assert report.remarks == ["the journal begins at epoch 4"]
 
 
+@pytest.mark.slow
 def test_without_checkpoints_and_beginning_there_is_nothing_to_begin_from(stream: Stream) -> None:
     stream.write_journal(stream.journal()[6:])
     for name in stream.store.names():
