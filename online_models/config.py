@@ -23,7 +23,7 @@ __all__ = [
     "TransitionsConfig",
 ]
 
-MODEL_VERSION = 6
+MODEL_VERSION = 7
 """Goes up when the same settings and the same batches lead to another state or to other lists. It stands in every list,
 every journal record and every checkpoint, so that no state is continued by code that computes something else."""
 

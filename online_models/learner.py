@@ -12,16 +12,18 @@ from torch import Tensor
 from online_models.batch import NO_ROW, Batch, TopK
 from online_models.config import LearnerConfig
 from online_models.errors import ShapeError
-from online_models.evaluation.prequential import Evaluated, StepReport, join_evaluated, mid_ranks, misses
+from online_models.evaluation.prequential import Evaluated, StepReport, join_evaluated, misses
+from online_models.ranking.alone import rank_alone
 from online_models.ranking.explanation import Explanation
 from online_models.ranking.ranker import Answer, Lesson, Query, Ranker
-from online_models.ranking.score_rows import scores_of
-from online_models.retrieval.exact import exact_topk
 from online_models.runtime.device import memory_bytes, resolve_device
+from online_models.runtime.products import FEWEST_ROWS
 from online_models.runtime.side_thread import Lane, Task
 from online_models.scorers.item_neighbours import ItemNeighbours
 from online_models.scorers.popularity import Popularity
 from online_models.scorers.registry import BASELINES, CHANNELS, RERANKED, make_scorers
+from online_models.scores import Candidates, Scores
+from online_models.tables.growing import count_up
 from online_models.tables.state_reader import StateReader
 from online_models.tables.state_tree import State
 from online_models.users.history import Histories, SubStep
@@ -127,7 +129,7 @@ class OnlineLearner:
         if len(user_rows) and user_rows.min() < 0:
             raise ShapeError(f"user_rows: expected values >= 0, got {user_rows.min()}")
         block = max(1, _RANK_BLOCK_CELLS // max(self._num_items, 1))
-        parts = [self._lists(self._ask(user_rows[at : at + block], k)) for at in range(0, len(user_rows), block)]
+        parts = [self._lists(user_rows[at : at + block], k)[1] for at in range(0, len(user_rows), block)]
         shape = (0, k)
         return TopK(
             user_rows=user_rows,
@@ -144,8 +146,8 @@ class OnlineLearner:
         """
         if user_row < 0:
             raise ShapeError(f"user_row: expected a value >= 0, got {user_row}")
-        answer = self._ask(np.array([user_row], np.int64), k)
-        return self._ranker.explain(answer, self._lists(answer))
+        answer, top = self._lists(np.array([user_row], np.int64), k)
+        return self._ranker.explain(answer, top)
 
     def state(self) -> State:
         """Return a copy of everything that later steps and lists depend on, besides the settings."""
@@ -233,7 +235,7 @@ class OnlineLearner:
         self._grow(int(part.user_rows.max()) + 1, int(part.item_rows.max()) + 1)
         step = self._histories.plan(part)
         owned = self._owned_before(step)
-        has_already = owned.gather(1, self._to(part.item_rows)[:, None])[:, 0].cpu().numpy()
+        has_already = np.isin(np.arange(len(part)) * self._num_items + part.item_rows, owned)
         is_positive = part.weights > 0
         scoring, learning = self._begin(step)
         try:
@@ -267,16 +269,15 @@ class OnlineLearner:
             scorer.grow(num_users, num_items)
         self._num_users, self._num_items = num_users, num_items  # last: a growth that failed is tried again
 
-    def _begin(self, step: SubStep) -> tuple[dict[str, Task[Tensor]], list[Task[bool]]]:
-        """Have every scorer say how it scores each event, ``[B, num_items]``, and then learn them all, by itself.
+    def _begin(self, step: SubStep) -> tuple[dict[str, Task[Scores]], list[Task[bool]]]:
+        """Have every scorer say how it scores each event, and then learn them all, by itself.
 
         What the first one does takes longest, so the second thread begins with both of its pieces.
         """
         known = self._ranker.known[: self._num_items].clone()
         known[self._to(step.batch.item_rows[step.batch.weights > 0])] = True
-        scoring = {
-            name: Task(partial(scorer.score_events, step, self._num_items)) for name, scorer in self._scorers.items()
-        }
+        candidates = Candidates.all(self._num_items)
+        scoring = {name: Task(partial(scorer.score_events, step, candidates)) for name, scorer in self._scorers.items()}
         learning = [
             Task(partial(scorer.learn, step, known), after=scoring[name]) for name, scorer in self._scorers.items()
         ]
@@ -285,21 +286,22 @@ class OnlineLearner:
         return scoring, learning
 
     def _evaluate(
-        self, step: SubStep, scores: dict[str, Tensor], owned: Tensor, events: Int64
+        self, step: SubStep, scores: dict[str, Scores], owned: Int64, events: Int64
     ) -> tuple[Evaluated, Lesson]:
         """Rank the items of ``events`` by what was said of them; return that and what the mixture learns from it."""
-        where = self._to(events)
         if len(events) < len(step.batch):
-            scores = {name: scores_of(table, where) for name, table in scores.items()}
+            scores = {name: table.take(self._to(events)) for name, table in scores.items()}
         targets = self._to(step.batch.item_rows[events])
+        places, items = np.divmod(owned, self._num_items)
+        held = np.searchsorted(events, places)  # the events are in order, so what is left is, too
+        kept = np.isin(places, events)
+        pairs = self._to(held[kept] * self._num_items + items[kept])
+        query = Query(step.context.take(events), scores, pairs, self.config.k, targets)
+        answer = self._ranker.ask(query)
+        ranks, tops = {"model": answer.ranks(targets)}, {"model": answer.best()[0]}
+        for name in BASELINES:
+            ranks[name], tops[name] = rank_alone(scores[name], self._ranker.listable(query), targets, self.config.k)
         known = self._ranker.known[: self._num_items]
-        blocked = owned[where] | ~known
-        answer = self._ranker.ask(Query(step.context.take(events), scores, blocked, self.config.k))
-        tables = {name: scores[name].masked_fill(blocked, -torch.inf) for name in BASELINES}
-        ranks = {name: mid_ranks(table, targets) for name, table in tables.items()} | {"model": answer.ranks(targets)}
-        tops = {name: exact_topk(table, self.config.k)[0] for name, table in tables.items()} | {
-            "model": answer.best()[0]
-        }
         is_known = known[targets]
         losses, uniform = answer.losses(targets), torch.log(known.sum() + 1.0).double()
         losses = torch.where(is_known & torch.isfinite(losses), losses.double(), uniform)
@@ -326,36 +328,42 @@ class OnlineLearner:
 
     def _ask(self, user_rows: Int64, k: int) -> Answer:
         context = self._histories.context(user_rows)
-        scores = {name: self._scorers[name].score(context, self._num_items) for name in self._channels}
-        blocked = (~self._ranker.known[: self._num_items]).repeat(len(user_rows), 1)
+        candidates = Candidates.all(self._num_items)
+        scores = {name: self._scorers[name].score(context, candidates) for name in self._channels}
         inside = np.flatnonzero(user_rows < self._num_users)
         places, items = self._owned.pairs(user_rows[inside])
-        blocked[self._to(inside[places]), self._to(items)] = True
-        return self._ranker.ask(Query(context, scores, blocked, k))
+        owned = np.sort(inside[places] * self._num_items + items)
+        return self._ranker.ask(Query(context, scores, self._to(owned), k))
 
-    def _lists(self, answer: Answer) -> TopK:
+    def _lists(self, user_rows: Int64, k: int) -> tuple[Answer, TopK]:
+        """Return what the ranker answers, of some users more where they are few, and the lists of these users."""
+        num_lists = len(user_rows)
+        answer = self._ask(np.r_[user_rows, user_rows[-1:].repeat(max(0, FEWEST_ROWS - num_lists))], k)
         rows, shares = answer.best()
         transitions = self._scorers["transitions"]
         assert isinstance(transitions, ItemNeighbours), f"baseline transitions is a {type(transitions).__name__}"
-        return TopK(
-            user_rows=answer.context.user_rows,
-            item_rows=rows.cpu().numpy(),
-            scores=shares.nan_to_num_(nan=0.0).cpu().numpy(),
-            reasons=transitions.reasons(answer.context, rows).cpu().numpy(),
+        reasons = transitions.reasons(answer.context, rows)
+        return answer, TopK(
+            user_rows=user_rows,
+            item_rows=rows[:num_lists].cpu().numpy(),
+            scores=shares[:num_lists].nan_to_num(nan=0.0).cpu().numpy(),
+            reasons=reasons[:num_lists].cpu().numpy(),
         )
 
-    def _owned_before(self, step: SubStep) -> Tensor:
-        """Return what each event's user had just before it: ``[B, num_items]`` bool."""
-        owned = torch.zeros((len(step.users), self._num_items), dtype=torch.bool, device=self._device)
+    def _owned_before(self, step: SubStep) -> Int64:
+        """Return what each event's user had just before it: event times I plus item, ``[n]`` int64, ascending."""
         places, items = self._owned.pairs(step.users)
-        owned[self._to(places), self._to(items)] = True
-        owned = owned[self._to(step.groups)]
+        counts = np.bincount(places, minlength=len(step.users))
+        lengths = counts[step.groups]
+        at = (np.cumsum(counts) - counts)[step.groups].repeat(lengths) + count_up(lengths)
         same_user = step.groups[:, None] == step.groups[None, :]
         later, earlier = np.nonzero(
             same_user & step.batch.owns[None, :] & np.tri(len(step.batch), k=-1, dtype=np.bool_)
         )
-        owned[self._to(later), self._to(step.batch.item_rows[earlier])] = True
-        return owned
+        events = np.concatenate([np.arange(len(step.batch)).repeat(lengths), later])
+        owned = np.concatenate([items[at], step.batch.item_rows[earlier]])
+        keys: Int64 = np.unique(events * self._num_items + owned)
+        return keys
 
     def _to(self, array: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self._device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from online_models.batch import NO_ROW, TopK
-from online_models.ranking.fusion import Mixture
+from online_models.ranking.mixture import Mixture
 from online_models.users.history import Context
 
 __all__ = ["RERANKER", "Explanation", "explain"]

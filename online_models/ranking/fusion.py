@@ -1,32 +1,20 @@
-"""How much to trust each scorer in which situation, learned online from how likely they made what really happened."""
+"""Context-gated weights that mix the scorers, learned online by maximum likelihood."""
 
 import torch
 from torch import Tensor
 
 from online_models.config import FusionConfig
 from online_models.optim.adam import Adam
-from online_models.ranking.score_rows import is_same_for_all, mean_scores
+from online_models.ranking.mixture import Mixture
+from online_models.scores import Scores
 from online_models.tables.table_set import TableSet
 
-__all__ = ["Fusion", "Mixture"]
+__all__ = ["Fusion"]
 
 _FIRST_STEPS, _LEAST_SHARE = 50.0, 0.2
 """Steps that are hardly shortened; later ones fall with the square root of their number, to this share."""
 _FEW_EVENTS = 4.0
 """A bucket that fewer events of a sub-step were in moves less, by how many more these would have been."""
-
-
-class Mixture:
-    """The mixed scores of E questions over the items that may be listed, and their likelihood."""
-
-    def __init__(self, scores: Tensor, blocked: Tensor) -> None:
-        """Mask ``scores`` ``[E, I]`` in place where ``blocked`` ``[E, I]`` bool."""
-        self.scores = scores.masked_fill_(blocked, -torch.inf)
-        self.log_total = torch.logsumexp(scores, dim=1)  # minus infinity where nothing may be listed
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """Return the probabilities of items with these mixed scores, ``[E, n]`` in 0..1."""
-        return torch.exp(scores - self.log_total[:, None]).nan_to_num_(nan=0.0)
 
 
 class Fusion(TableSet):
@@ -52,23 +40,10 @@ class Fusion(TableSet):
         """Return the weight of each channel in these situations, ``[E, F]`` int64: ``[E, C]`` float32."""
         return self.weights[situations].sum(1)
 
-    def mix(self, scores: list[Tensor], situations: Tensor) -> Tensor:
-        """Return the weighted sum of the channels' scores: ``[E, I]`` float32; ``situations`` ``[E, F]`` int64."""
-        weights = self.weights_of(situations).to(scores[0].device)
-        alike = [place for place, channel in enumerate(scores) if is_same_for_all(channel)]
-        others = [place for place in range(len(scores)) if place not in alike]
-        if alike:
-            mixed = weights[:, alike] @ torch.stack([scores[place][0] for place in alike])
-        else:
-            mixed = torch.zeros_like(scores[0])
-        for place in others:
-            mixed.addcmul_(scores[place], weights[:, place : place + 1])
-        return mixed
-
-    def gradients(self, scores: list[Tensor], mixture: Mixture, targets: Tensor) -> Tensor:
-        """Return each question's slope of the loss in its weights: ``[E, C]`` float32."""
-        shares = torch.softmax(mixture.scores, 1).nan_to_num_(nan=0.0)
-        return mean_scores(shares, scores) - torch.cat([channel.gather(1, targets[:, None]) for channel in scores], 1)
+    def slopes(self, channels: list[Scores], mixture: Mixture, targets: Tensor) -> Tensor:
+        """Return each query's slope of the loss in its weights, ``[E, C]`` float32, of targets ``[E]`` int64."""
+        assert mixture.means is not None, "the mixture was not asked for these targets"
+        return mixture.means - torch.cat([channel.at(targets[:, None]) for channel in channels], 1)
 
     def learn(self, gradients: Tensor, situations: Tensor) -> bool:
         """Move the weights of the buckets asked; return False when that was not finite and left out."""

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from online_models.batch import NO_ROW, TopK
 from online_models.config import LearnerConfig
-from online_models.evaluation.prequential import mid_ranks
 from online_models.ranking.context_buckets import num_situations, situations_of
 from online_models.ranking.explanation import Explanation, explain
-from online_models.ranking.fusion import Fusion, Mixture
+from online_models.ranking.fusion import Fusion
+from online_models.ranking.mixture import Listable, Mixture, mix
 from online_models.ranking.reranker import Reranked, Reranker
 from online_models.retrieval.exact import exact_topk
+from online_models.scores import Scores
 from online_models.tables.table_set import Axis, Rows, TableSet
 from online_models.users.history import Context
 
@@ -29,12 +30,14 @@ class Query:
 
     context: Context
     """Of each, ``[E]``."""
-    scores: dict[str, Tensor]
-    """``[E, I]`` of each channel, by name; there may be more than are mixed."""
-    blocked: Tensor
-    """``[E, I]`` bool: what may not be listed."""
+    scores: dict[str, Scores]
+    """Of each channel, by name; there may be more than are mixed."""
+    owned: Tensor
+    """``[n]`` int64, ascending: user's place times I plus item, of what is not listed again."""
     k: int
     """K, length of the lists."""
+    targets: Tensor | None = None
+    """``[E]`` int64: what really came, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ class Answer:
     context: Context
     situations: Tensor
     """``[E, F]`` int64, see ``situations_of``."""
-    channels: list[Tensor]
-    """``[E, I]`` of each, in the order of the mixture."""
+    channels: list[Scores]
+    """In the order of the mixture."""
     mixture: Mixture
     reranked: Reranked | None
     k: int
@@ -54,12 +57,13 @@ class Answer:
         """Return rows and probabilities of the K best items, ``[E, K]`` each; ``NO_ROW`` and 0 where it is shorter."""
         if self.reranked:
             return self.reranked.rows[:, : self.k], torch.exp(self.reranked.log_shares[:, : self.k])
-        rows, scores = exact_topk(self.mixture.scores, self.k)
+        rows, scores = exact_topk(self.mixture.scores, self.k, self.mixture.maxima)
         return rows, self.mixture.probabilities(scores)
 
     def ranks(self, targets: Tensor) -> Tensor:
-        """Return the rank of each target ``[E]`` int64 among what may be listed, ``[E]`` float64; see ``mid_ranks``."""
-        ranks = mid_ranks(self.mixture.scores, targets)
+        """Return the rank of each target of the query among what may be listed: ``[E]`` float64, see ``mid_ranks``."""
+        ranks = self.mixture.ranks
+        assert ranks is not None, "the query named no targets"
         if self.reranked is None:
             return ranks
         found, is_inside = self.reranked.ranks(targets)
@@ -111,17 +115,23 @@ class Ranker(TableSet):
         """Rank the items for E users by what was learned so far; changes nothing."""
         channels = [query.scores[name] for name in self._channels]
         situations = torch.from_numpy(situations_of(query.context))
-        mixture = Mixture(self._fusion.mix(channels, situations), query.blocked)
+        weights = self._fusion.weights_of(situations).to(self.device)
+        mixture = mix(channels, weights, self.listable(query), query.targets)
         reranked = None
         if self._reranker:
             reranked = self._reranker.rerank(channels, mixture, situations, query.context, query.k)
         return Answer(query.context, situations, channels, mixture, reranked, query.k)
 
+    def listable(self, query: Query) -> Listable:
+        """Return what may be listed for the users of ``query``."""
+        num_items = next(iter(query.scores.values())).num_items
+        return Listable(self.known[:num_items], query.owned)
+
     def lesson(self, answer: Answer, targets: Tensor) -> Lesson:
         """Return what is to be learned once the queries' targets, ``[E]`` int64, have really come."""
         is_known = self.known[targets]
         return Lesson(
-            slopes=self._fusion.gradients(answer.channels, answer.mixture, targets)[is_known].cpu(),
+            slopes=self._fusion.slopes(answer.channels, answer.mixture, targets)[is_known].cpu(),
             situations=answer.situations[is_known.cpu()],
             reranked=answer.reranked,
             targets=targets.masked_fill(~is_known, NO_ROW),
@@ -145,7 +155,8 @@ class Ranker(TableSet):
         return self._fusion.mean_weights()
 
     def explain(self, answer: Answer, top: TopK) -> Explanation:
-        """Return what each channel, and the second stage, adds to the places of ``top``, the one list of ``answer``."""
-        scores = dict(zip(self._channels, answer.channels, strict=True))
-        weights = self._fusion.weights_of(answer.situations)
-        return explain(top, answer.context, scores, weights, answer.mixture, is_reranked=answer.reranked is not None)
+        """Return what each channel, and the second stage, adds to the places of the first list of ``answer``."""
+        scores = {name: channel.table() for name, channel in zip(self._channels, answer.channels, strict=True)}
+        weights = self._fusion.weights_of(answer.situations[:1])
+        history = answer.context.take(np.zeros(1, np.int64))
+        return explain(top, history, scores, weights, answer.mixture, is_reranked=answer.reranked is not None)

@@ -15,8 +15,9 @@ from online_models.config import RerankerConfig
 from online_models.evaluation.prequential import mid_ranks
 from online_models.optim.adam import Adam, clipped
 from online_models.optim.weight_averaging import follow
-from online_models.ranking.fusion import Mixture
+from online_models.ranking.mixture import Mixture
 from online_models.retrieval.exact import exact_topk
+from online_models.scores import Scores
 from online_models.tables.table_set import Axis, Rows, TableSet
 from online_models.users.history import Context
 
@@ -94,18 +95,18 @@ class Reranker(TableSet):
         self.last_seen = self.tensor("last_seen", Rows(Axis.ITEMS), (), torch.int64)
 
     def rerank(
-        self, channels: list[Tensor], mixture: Mixture, situations: Tensor, context: Context, at_least: int
+        self, channels: list[Scores], mixture: Mixture, situations: Tensor, context: Context, at_least: int
     ) -> Reranked:
         """Return the best items of the mixture in a new order.
 
         Args:
-            channels: scores ``[E, I]`` of each.
+            channels: scores of each.
             situations: ``[E, S]`` int64, see ``situations_of``.
             context: of the E users.
             at_least: length of the lists, where that is more than N; what is behind the N best of the mixture, of
                 which the network was taught nothing, keeps the probability that the mixture gave it.
         """
-        candidates, mixed = exact_topk(mixture.scores, max(self.config.num_best, at_least))
+        candidates, mixed = exact_topk(mixture.scores, max(self.config.num_best, at_least), mixture.maxima)
         candidates, behind = candidates[:, : self.config.num_best], candidates[:, self.config.num_best :]
         mixed, mixed_behind = mixed[:, : self.config.num_best], mixed[:, self.config.num_best :]
         features = self._features(channels, candidates, context)
@@ -155,11 +156,11 @@ class Reranker(TableSet):
         self.num_events += len(item_rows)
         self.last_seen[item_rows] = self.num_events
 
-    def _features(self, channels: list[Tensor], candidates: Tensor, context: Context) -> Tensor:
+    def _features(self, channels: list[Scores], candidates: Tensor, context: Context) -> Tensor:
         """Return what is known of each candidate, all within a few units of 0: ``[E, N, F]`` float32."""
         # An empty place repeats the best candidate: an item that may not be listed has no say in who is behind whom.
         inside = torch.where(candidates == NO_ROW, candidates[:, :1], candidates).clamp(min=0)
-        said = torch.stack([channel.gather(1, inside) for channel in channels], 2)
+        said = torch.stack([channel.at(inside) for channel in channels], 2)
         behind = (said - said.amax(1, keepdim=True)).clamp_(min=-_LARGEST_DISTANCE)
         return torch.cat([behind * 0.3, (said * 0.2).clamp_(-3.0, 3.0), self._own_features(inside, context)], 2)
 

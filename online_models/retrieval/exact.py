@@ -6,7 +6,7 @@ from torch import Tensor
 from online_models.batch import NO_ROW
 from online_models.tables.select import largest
 
-__all__ = ["exact_topk"]
+__all__ = ["exact_topk", "group_maxima"]
 
 _ROW_BITS = 32
 _BLOCK_CELLS = 1 << 22
@@ -15,7 +15,14 @@ _GROUP = 32
 """Neighbouring items of which only the best is looked at first."""
 
 
-def exact_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def group_maxima(scores: Tensor) -> Tensor:
+    """Return the highest score of every 32 neighbouring items, of ``scores`` ``[R, I]``: ``[R, I // 32]``."""
+    num_groups = scores.shape[1] // _GROUP
+    groups = scores.as_strided((len(scores), num_groups, _GROUP), (scores.stride(0), _GROUP, 1))
+    return groups.amax(2)
+
+
+def exact_topk(scores: Tensor, k: int, maxima: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the rows of the ``k`` highest scores and the scores, best first.
 
     Equal scores are ordered by row, lowest first. NaN and minus infinity mean "not a candidate".
@@ -23,6 +30,7 @@ def exact_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Args:
         scores: ``[R, I]`` float32, one column per item.
         k: K, at least 1.
+        maxima: ``group_maxima(scores)``, where they are at hand.
 
     Returns:
         ``rows`` ``[R, K]`` int64, ``NO_ROW`` where there are fewer than K candidates, and ``best``
@@ -36,14 +44,15 @@ def exact_topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     kept = min(k, num_items)
     block = max(1, _BLOCK_CELLS // num_items)
     for start in range(0, num_lists, block):
-        found, values = _topk_of_groups(scores[start : start + block], kept)
+        part = slice(start, start + block)
+        found, values = _topk_of_groups(scores[part], kept, None if maxima is None else maxima[part])
         empty = ~(values > -torch.inf)
         rows[start : start + block, :kept] = found.masked_fill(empty, NO_ROW)
         best[start : start + block, :kept] = values.masked_fill(empty, -torch.inf)
     return rows, best
 
 
-def _topk_of_groups(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _topk_of_groups(scores: Tensor, k: int, maxima: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return what ``_topk_of_block`` does, of a large catalogue from the ``k`` groups alone whose best are the best.
 
     Every item of the list is in one of these: k others, in as many groups, would come before it.
@@ -52,7 +61,7 @@ def _topk_of_groups(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if num_groups < 2 * k:
         return _topk_of_block(scores, k)
     in_groups = num_groups * _GROUP
-    highest = scores[:, :in_groups].view(len(scores), num_groups, _GROUP).amax(2)
+    highest = group_maxima(scores) if maxima is None else maxima
     if bool(torch.isnan(highest).any()):
         return _topk_of_block(scores, k)
     groups = _topk_of_block(highest, k)[0].sort(dim=1).values  # ascending, so that what is picked is in order of rows

@@ -8,6 +8,7 @@ from torch import Tensor
 from online_models.batch import NO_ROW
 from online_models.config import FrequencyConfig
 from online_models.scorers.protocol import Scorer
+from online_models.scores import Candidates, Cells, Scores
 from online_models.tables.growing import count_up
 from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
@@ -42,17 +43,21 @@ class Frequency(Scorer):
         self.counts = self.array("counts", Rows(Axis.USERS), slots, np.float32)
         self.totals = self.array("totals", Rows(Axis.ITEMS), (), np.float64)  # events for each item, of everybody
 
-    def score(self, context: Context, num_items: int) -> Tensor:
-        """Return the logarithm of how often each user took each item, lately and as everybody: ``[R, num_items]``."""
+    def score(self, context: Context, candidates: Candidates) -> Scores:
+        """Return the logarithm of how often each user took each item, lately and as everybody."""
+        num_items = candidates.num_items
         known = np.flatnonzero(context.user_rows < self.num_users)
         users = context.user_rows[known]
         lists, slots = np.nonzero(self.items[users] != NO_ROW)
-        scores = np.zeros((len(context.user_rows), num_items), np.float32)
-        scores[known[lists], self.items[users[lists], slots]] = self.counts[users[lists], slots]
+        queries, items = known[lists], self.items[users[lists], slots].astype(np.int64)
         in_basket = (context.times_ms == context.times_ms[:, :1]) & (context.item_rows != NO_ROW)
-        scores[np.nonzero(in_basket)[0], context.item_rows[in_basket]] = 0.0
-        scores += self._common(num_items)
-        return self.to(scores).log_()
+        baskets = np.nonzero(in_basket)[0] * num_items + context.item_rows[in_basket]
+        kept = ~np.isin(queries * num_items + items, baskets)
+        counts = self.counts[users[lists], slots][kept]
+        common = self.to(self._common(num_items))
+        cells = Cells.of(self.to(queries[kept]), self.to(items[kept]), self.to(counts), num_items)
+        cells = cells.mapped(lambda items, counts: (counts + common[items]).log_())
+        return Scores(len(context.user_rows), common.log(), cells)
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Let the counts of the users of ``step`` fade by their events, then add each event's weight."""

@@ -4,6 +4,7 @@ Every item remembers a fixed number of neighbours in slots; the one with the lea
 What counts as a pair, and what the evidence for it is worth, is the policy of each channel.
 """
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from online_models.batch import NO_ROW
 from online_models.config import TransitionsConfig
 from online_models.scorers.protocol import Scorer
+from online_models.scores import Candidates, Cells, Scores, constant
 from online_models.tables.decay import DecayingScale
 from online_models.tables.growing import add_at
 from online_models.tables.select import largest
@@ -77,13 +79,19 @@ class ItemNeighbours(Scorer):
         self.position_weights = (config.position_decay**places).to(device)
         self.evidence_weights = (policy.evidence_decay**places).to(device)
 
-    def score(self, context: Context, num_items: int) -> Tensor:
-        """Return the logarithm of the evidence for each item: ``[R, num_items]``."""
+    def score(self, context: Context, candidates: Candidates) -> Scores:
+        """Return the logarithm of the evidence for each item."""
         lists, _, neighbours, evidence = self._recall(self._sources(context))
-        scores = torch.zeros((len(context.user_rows), num_items), device=self.device)
-        add_at(scores, lists, neighbours.clamp_(min=0), evidence)
-        worth = self.policy.target_worth(self.counts[:num_items] / self.scale.value)
-        return scores.mul_(worth).add_(self.policy.smoothing).log_()
+        num_queries, num_items = len(context.user_rows), candidates.num_items
+        if candidates.is_table_cheaper(self.config.num_recent * self.config.num_slots):
+            table = torch.zeros((num_queries, num_items), device=self.device)
+            add_at(table, lists, neighbours.clamp_(min=0), evidence)
+            worth = self.policy.target_worth(self.counts[:num_items] / self.scale.value)
+            return Scores(num_queries, dense=table.mul_(worth).add_(self.policy.smoothing).log_())
+        at, slots = torch.nonzero(evidence, as_tuple=True)  # an empty slot has none
+        items, evidence = neighbours[at, slots].long(), evidence[at, slots]
+        cells = Cells.summed(lists[at], items, evidence, num_items).mapped(self._logarithm)
+        return Scores(num_queries, constant(math.log(self.policy.smoothing), num_items, self.device), cells)
 
     def reasons(self, context: Context, item_rows: Tensor) -> Tensor:
         """Return the history item that contributes most to each listed item, or ``NO_ROW``.
@@ -123,6 +131,10 @@ class ItemNeighbours(Scorer):
             self.weights.div_(divisor)
             self.counts.div_(divisor)
         return True
+
+    def _logarithm(self, items: Tensor, evidence: Tensor) -> Tensor:
+        worth = self.policy.target_worth(self.counts[items] / self.scale.value)
+        return worth.mul_(evidence).add_(self.policy.smoothing).log_()
 
     def _sources(self, context: Context) -> Int64:
         return self.policy.sources(context.item_rows[:, : self.config.num_recent], context)

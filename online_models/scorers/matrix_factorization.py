@@ -8,8 +8,10 @@ from torch.nn import functional
 
 from online_models.config import LearnerConfig
 from online_models.optim.adam import sum_by_row
+from online_models.runtime.products import row_products
 from online_models.runtime.seeds import Salt, draws_of
 from online_models.scorers.protocol import Scorer
+from online_models.scores import Candidates, Scores
 from online_models.tables.growing import fresh_rows
 from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
@@ -40,13 +42,14 @@ class MatrixFactorization(Scorer):
         self.user_squares = self.tensor("user_squares", Rows(Axis.USERS))  # how far each row was moved
         self.item_squares = self.tensor("item_squares", Rows(Axis.ITEMS))
 
-    def score(self, context: Context, num_items: int) -> Tensor:
-        """Return the products of the users' and all items' rows: ``[R, num_items]``."""
+    def score(self, context: Context, candidates: Candidates) -> Scores:
+        """Return the products of the users' and all items' rows."""
         users = self.to(context.user_rows)
         is_new = users >= len(self.users)
         rows = self.users[users.masked_fill(is_new, 0)].masked_fill(is_new[:, None], 0.0)
         rows[:, -1] = 1.0
-        return rows @ self.items[:num_items].T
+        none = rows.new_zeros(candidates.num_items)
+        return Scores(len(rows), dense=row_products(none, rows, self.items[: candidates.num_items]))
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Raise every positive event's item above the drawn ones, and lower every negative event's item."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from online_models.config import PopularityConfig
 from online_models.scorers.protocol import Scorer
+from online_models.scores import Candidates, Scores
 from online_models.tables.decay import DecayingScale
 from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
@@ -26,10 +27,10 @@ class Popularity(Scorer):
         self.scale = self.part("scale", DecayingScale(config.half_life_events))
         self.counts = self.tensor("counts", Rows(Axis.ITEMS))
 
-    def score(self, context: Context, num_items: int) -> Tensor:
-        """Return the logarithm of the decayed counts, the same for everybody: ``[R, num_items]``."""
-        row = torch.log(self.counts[:num_items] / self.scale.value + _SMOOTHING)
-        return row.expand(len(context.user_rows), num_items)
+    def score(self, context: Context, candidates: Candidates) -> Scores:
+        """Return the logarithm of the decayed counts, the same for everybody."""
+        row = torch.log(self.counts[: candidates.num_items] / self.scale.value + _SMOOTHING)
+        return Scores(len(context.user_rows), shared=row)
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Count every event with its weight."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from online_models.scores import Candidates, Scores
 from online_models.tables.table_set import TableSet
 from online_models.users.history import Context, SubStep
 
@@ -11,19 +12,19 @@ __all__ = ["Scorer"]
 
 
 class Scorer(TableSet, ABC):
-    """Scores every item for a query and learns from sub-steps; what it remembers are its tables.
+    """Scores items for queries and learns from sub-steps; what it remembers are its tables.
 
-    All columns are item rows. Scores are finite logarithms of how likely an item is, up to a constant per query, so
-    that scorers can be mixed. Only ``grow``, ``reset``, ``learn`` and ``load`` change what is remembered.
+    Scores are finite logarithms of how likely an item is, up to a constant per query, so that scorers can be mixed.
+    Only ``grow``, ``reset``, ``learn`` and ``load`` change what is remembered.
     """
 
     @abstractmethod
-    def score(self, context: Context, num_items: int) -> Tensor:
-        """Return the scores of all items for the users of ``context`` now: ``[R, num_items]`` float32."""
+    def score(self, context: Context, candidates: Candidates) -> Scores:
+        """Return the scores of the candidates for the R users of ``context`` now."""
 
-    def score_events(self, step: SubStep, num_items: int) -> Tensor:
-        """Return the scores just before each event of ``step``: ``[B, num_items]`` float32."""
-        return self.score(step.context, num_items)
+    def score_events(self, step: SubStep, candidates: Candidates) -> Scores:
+        """Return the scores just before each of the B events of ``step``."""
+        return self.score(step.context, candidates)
 
     @abstractmethod
     def learn(self, step: SubStep, known: Tensor) -> bool:

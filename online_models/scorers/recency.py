@@ -1,11 +1,14 @@
 """What a user took lately, for domains where people come back to the same items."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from online_models.batch import NO_ROW
 from online_models.config import RecencyConfig
 from online_models.scorers.protocol import Scorer
+from online_models.scores import Candidates, Cells, Scores, constant
 from online_models.users.history import Context, SubStep
 
 __all__ = ["Recency"]
@@ -26,12 +29,14 @@ class Recency(Scorer):
         powers = config.position_decay ** torch.arange(history_length, dtype=torch.float32)
         self.position_weights = powers.to(device)
 
-    def score(self, context: Context, num_items: int) -> Tensor:
-        """Return the logarithm of the decayed count of each item in the history: ``[R, num_items]``."""
+    def score(self, context: Context, candidates: Candidates) -> Scores:
+        """Return the logarithm of the decayed count of each item in the history."""
         rows = self.to(context.item_rows)
-        worth = self.position_weights * (rows != NO_ROW)
-        scores = torch.zeros((len(rows), num_items), device=self.device)
-        return scores.scatter_add_(1, rows.clamp(min=0), worth).add_(_SMOOTHING).log_()
+        queries, places = torch.nonzero(rows != NO_ROW, as_tuple=True)
+        counts = Cells.summed(queries, rows[queries, places], self.position_weights[places], candidates.num_items)
+        cells = counts.mapped(lambda _, worth: worth.add(_SMOOTHING).log_())
+        shared = constant(math.log(_SMOOTHING), candidates.num_items, self.device)
+        return Scores(len(rows), shared, cells)
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Return True: there is nothing to learn."""

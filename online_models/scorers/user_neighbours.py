@@ -1,5 +1,7 @@
 """What alike users took: the newest items of those who lately took the same items."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from online_models.batch import NO_ROW, Batch
 from online_models.config import NeighboursConfig
 from online_models.scorers.protocol import Scorer
+from online_models.scores import Candidates, Cells, Scores, constant
 from online_models.tables.growing import count_up
 from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
@@ -45,15 +48,22 @@ class UserNeighbours(Scorer):
         self.against = self.array("against", Rows(Axis.ITEMS), (), np.int64)  # events against it
         self.num_events = self.counter("num_events")
 
-    def score(self, context: Context, num_items: int) -> Tensor:
-        """Return the logarithm of the votes for each item: ``[R, num_items]``."""
+    def score(self, context: Context, candidates: Candidates) -> Scores:
+        """Return the logarithm of the votes for each item."""
         nearest, nearness = self._nearest(context)
         taken = self.to(self.items[nearest].astype(np.int64))  # [R, n, items_per_user]
         votes = self.to(nearness)[:, :, None] * (taken != NO_ROW)
-        scores = torch.zeros((len(nearest), num_items), device=self.device)
-        scores.scatter_add_(1, taken.clamp_(min=0).flatten(1), votes.flatten(1))
-        worth = self.to(self._worth(num_items))
-        return scores.mul_(worth).add_(_SMOOTHING).log_()
+        num_items = candidates.num_items
+        if candidates.is_table_cheaper(self.config.num_nearest * self.items.shape[1]):
+            table = torch.zeros((len(nearest), num_items), device=self.device)
+            table.scatter_add_(1, taken.clamp_(min=0).flatten(1), votes.flatten(1))
+            worth = self._worth(torch.arange(num_items, device=self.device))
+            return Scores(len(nearest), dense=table.mul_(worth).add_(_SMOOTHING).log_())
+        queries, at, places = torch.nonzero(votes, as_tuple=True)
+        items, votes = taken[queries, at, places], votes[queries, at, places]
+        cells = Cells.summed(queries, items, votes, num_items)
+        cells = cells.mapped(lambda items, votes: (self._worth(items) * votes).add_(_SMOOTHING).log_())
+        return Scores(len(nearest), constant(math.log(_SMOOTHING), num_items, self.device), cells)
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Write each event's user to its item, once per stay in his newest items, and keep the newest items of all."""
@@ -69,12 +79,12 @@ class UserNeighbours(Scorer):
         self.items[step.after.user_rows] = step.after.item_rows[:, :width]
         return True
 
-    def _worth(self, num_items: int) -> npt.NDArray[np.float32]:
-        """Return what a vote for each item is worth: more for a rare one, less the more events were against it."""
-        counts = self.counts[:num_items] + 1.0
+    def _worth(self, items: Tensor) -> Tensor:
+        """Return what a vote for these items is worth: more for a rare one, less the more events were against it."""
+        rows = items.cpu().numpy()
+        counts = self.counts[rows] + 1.0
         rarity = np.log((self.num_events + 1.0) / counts) + 1.0
-        worth: npt.NDArray[np.float32] = (rarity * counts / (counts + self.against[:num_items])).astype(np.float32)
-        return worth
+        return self.to((rarity * counts / (counts + self.against[rows])).astype(np.float32))
 
     def _write(self, batch: Batch, events: Int64) -> None:
         items, users = batch.item_rows[events], batch.user_rows[events]

@@ -7,6 +7,7 @@ import torch
 from online_models import SCORERS, OnlineLearner, SequenceConfig, StateError, digest, flatten, unflatten
 from online_models.config import HALF_LIVES_EVENTS
 from online_models.scorers.protocol import Scorer
+from online_models.scores import Candidates
 from online_models.users.history import Histories
 from tests.support.streams import NONE, cycle, events, run, small_config
 
@@ -29,13 +30,13 @@ class Taught:
         stream = cycle(num_events, num_users=NUM_USERS, num_items=NUM_ITEMS)
         for start in range(0, num_events, 16):
             step = self.histories.plan(stream.part(start, start + 16))
-            self.scorer.score_events(step, NUM_ITEMS)
+            self.scorer.score_events(step, Candidates.all(NUM_ITEMS))
             assert self.scorer.learn(step, torch.ones(NUM_ITEMS, dtype=torch.bool))
             self.histories.write(step.after)
         return self
 
     def scores(self, user_rows: list[int], num_items: int = NUM_ITEMS) -> torch.Tensor:
-        return self.scorer.score(self.histories.context(np.array(user_rows)), num_items)
+        return self.scorer.score(self.histories.context(np.array(user_rows)), Candidates.all(num_items)).table()
 
 
 every_scorer = pytest.mark.parametrize("name", list(SCORERS))
@@ -185,7 +186,7 @@ def test_events_worth_nothing_leave_every_score_alone(name: str) -> None:
         step = histories.plan(batch)
         scorer.learn(step, torch.ones(24, dtype=torch.bool))
         histories.write(step.after)
-        scores = scorer.score(histories.context(np.array([0])), 24)[0]
+        scores = scorer.score(histories.context(np.array([0])), Candidates.all(24)).table()[0]
         return scores.argsort(descending=True)[:2]
 
     assert torch.equal(after(0), after(1))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from online_models import NO_ROW, SCORERS, Batch, ConfigError, OnlineLearner, StepReport, TopK
+from online_models.scores import Candidates
 from tests.support.streams import NONE, cycle, events, run, small_config
 
 NAMES = ("model", "transitions", "popularity")
@@ -301,7 +302,7 @@ def test_a_catalogue_above_the_limit_is_learned_with_drawn_items() -> None:
     reports = run(learner, cycle(1600), 64)
 
     sequence = learner._scorers["sequence"]
-    scores = sequence.score(learner._histories.context(np.arange(8)), 24)
+    scores = sequence.score(learner._histories.context(np.arange(8)), Candidates.all(24)).table()
     newest = np.array([learner.history(user)[0] for user in range(8)])
     assert joined(reports[15:], "model").mean() < 4.0
     assert (scores.argmax(1).numpy() == (newest + 1) % 24).mean() > 0.5

@@ -21,6 +21,7 @@ from online_models import (
     unflatten,
 )
 from online_models.scorers.sequence.scorer import SequenceScorer
+from online_models.scores import Candidates
 from tests.support.streams import cycle, events, run, small_config
 
 every_scorer = pytest.mark.parametrize("scorer", list(SCORERS))
@@ -221,10 +222,10 @@ def test_a_pass_that_was_scored_and_not_learned_leaves_nothing_behind() -> None:
     for one in (learner, other):
         run(one, cycle(320), 32)
     step = learner._histories.plan(cycle(16, seed=1))
-    asked = learner._scorers["sequence"].score_events(step, 24)
+    asked = learner._scorers["sequence"].score_events(step, Candidates.all(24)).table()
 
     assert_alike(learner, other)
-    assert np.array_equal(asked, learner._scorers["sequence"].score_events(step, 24))
+    assert np.array_equal(asked, learner._scorers["sequence"].score_events(step, Candidates.all(24)).table())
     assert facts(learner.step(cycle(32, seed=2))) == facts(other.step(cycle(32, seed=2)))
     assert_alike(learner, other)
 

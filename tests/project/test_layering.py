@@ -35,7 +35,7 @@ FLOORS = {
     "online_models": (
         ("errors",),
         ("tables", "runtime"),
-        ("batch", "config", "optim", "ids"),
+        ("batch", "config", "optim", "ids", "scores"),
         ("users", "evaluation", "features", "private"),
         ("scorers", "slate"),
         ("retrieval",),

@@ -16,6 +16,7 @@ from torch.nn import functional
 from online_models.batch import NO_ROW, Batch
 from online_models.config import LearnerConfig
 from online_models.runtime.effort import num_steps, replays
+from online_models.runtime.products import row_products
 from online_models.runtime.seeds import Salt, draws_of
 from online_models.scorers.protocol import Scorer
 from online_models.scorers.sequence.encoder import Read, Reader, local_rows
@@ -35,6 +36,7 @@ from online_models.scorers.sequence.packed_histories import (
 from online_models.scorers.sequence.replay_buffer import ReplayLog
 from online_models.scorers.sequence.user_states import UserStates
 from online_models.scorers.sequence.weights import SequenceWeights
+from online_models.scores import Candidates, Scores
 from online_models.tables.state_tree import State
 from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
@@ -117,19 +119,19 @@ class SequenceScorer(Scorer):
         """Return (used, allocated) rows by the name of their axis, and events of the replay log."""
         return {**super().sizes(), "replay_events": (self.replay.num_held, self.replay.capacity)}
 
-    def score(self, context: Context, num_items: int) -> Tensor:
-        """Return the logits of all items for the users of ``context`` now: ``[R, num_items]``."""
+    def score(self, context: Context, candidates: Candidates) -> Scores:
+        """Return the logits of all items for the users of ``context`` now."""
         with torch.no_grad():
             newest = runs_of_users(context, _NO_EVENTS, np.empty((len(context.user_rows), 0), np.int64))
             means = self._means()
             read = means.read(newest.packed(), self._states_before_newest(context))
             runs = np.arange(len(context.user_rows))
-            return self._logits(means.ask(read, runs, np.zeros_like(runs), self._lookback(context)), num_items)
+            return self._logits(means.ask(read, runs, np.zeros_like(runs), self._lookback(context)), candidates)
 
-    def score_events(self, step: SubStep, num_items: int) -> Tensor:
-        """Return the logits just before each event of ``step``: ``[B, num_items]``; ``learn`` uses this pass."""
+    def score_events(self, step: SubStep, candidates: Candidates) -> Scores:
+        """Return the logits just before each event of ``step``; ``learn`` uses this pass."""
         self._pending = reading = self._read_events(step)
-        return self._logits(reading.queries, num_items)
+        return self._logits(reading.queries, candidates)
 
     def learn(self, step: SubStep, known: Tensor) -> bool:
         """Take one step of Adam on the new and the replayed events, then move the users' states on."""
@@ -211,9 +213,11 @@ class SequenceScorer(Scorer):
     def _lookback(self, context: Context) -> Lookback:
         return lookback_of_context(context, self.config.attention_items)
 
-    def _logits(self, queries: Tensor, num_items: int) -> Tensor:
-        """Return the scores ``[n, num_items]`` that the means give to queries ``[n, D]``."""
-        return torch.addmm(self.weights.mean_bias[:num_items], queries, self.weights.mean_items[:num_items].T)
+    def _logits(self, queries: Tensor, candidates: Candidates) -> Scores:
+        """Return the scores that the means give to queries ``[n, D]``."""
+        items = slice(candidates.num_items)
+        logits = row_products(self.weights.mean_bias[items], queries, self.weights.mean_items[items])
+        return Scores(len(queries), dense=logits)
 
     def _taking_part(
         self, rng: np.random.Generator, num_items: int, item_rows: Tensor, targets: Tensor

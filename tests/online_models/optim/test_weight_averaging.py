@@ -8,6 +8,7 @@ from online_models import OnlineLearner, SequenceConfig
 from online_models.optim.weight_averaging import follow_rows, newest_shares
 from online_models.ranking.reranker import Reranker
 from online_models.scorers.sequence.scorer import SequenceScorer
+from online_models.scores import Candidates
 from tests.support.streams import cycle, run, small_config
 
 
@@ -56,14 +57,14 @@ def test_scores_come_from_the_means_alone() -> None:
     learner = learned(mean_steps=50)
     scorer = sequence_of(learner)
     context = learner._histories.context(np.arange(4))
-    before = scorer.score(context, 24)
+    before = scorer.score(context, Candidates.all(24)).table()
     assert not torch.equal(scorer.weights.items, scorer.weights.mean_items)
 
     scorer.weights.items.fill_(7.0)
-    assert torch.equal(scorer.score(context, 24), before)
+    assert torch.equal(scorer.score(context, Candidates.all(24)).table(), before)
 
     scorer.weights.mean_items.fill_(7.0)
-    assert not torch.equal(scorer.score(context, 24), before)
+    assert not torch.equal(scorer.score(context, Candidates.all(24)).table(), before)
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import torch
 
 from online_models import NO_ROW, RERANKER, SCORERS, OnlineLearner, TopK, flatten
 from online_models.ranking.explanation import explain
-from online_models.ranking.fusion import Mixture
 from online_models.users.history import Context
+from tests.support.mixtures import mixture_of
 from tests.support.streams import cycle, run, small_config
 
 
@@ -31,7 +31,7 @@ def top_of(rows: list[int], scores: list[float]) -> TopK:
 
 def test_a_contribution_is_the_weight_times_how_far_the_score_is_above_the_mean_of_what_may_be_listed() -> None:
     scores = {"a": torch.tensor([[1.0, 2.0, 6.0, 90.0]]), "b": torch.tensor([[0.0, 3.0, 0.0, -90.0]])}
-    mixture = Mixture(2.0 * scores["a"] + 0.5 * scores["b"], torch.tensor([[False, False, False, True]]))
+    mixture = mixture_of(2.0 * scores["a"] + 0.5 * scores["b"], torch.tensor([[False, False, False, True]]))
 
     found = explain(
         top_of([2, 1, NO_ROW], [0.9, 0.1, 0.0]),
@@ -49,7 +49,7 @@ def test_a_contribution_is_the_weight_times_how_far_the_score_is_above_the_mean_
 
 def test_the_reranker_contributes_what_it_moved_the_log_probability_by() -> None:
     scores = {"a": torch.log(torch.tensor([[0.5, 0.25, 0.25]]))}
-    mixture = Mixture(scores["a"].clone(), torch.zeros((1, 3), dtype=torch.bool))
+    mixture = mixture_of(scores["a"].clone(), torch.zeros((1, 3), dtype=torch.bool))
 
     found = explain(top_of([1, 0], [0.5, 0.25]), no_history(), scores, torch.tensor([[1.0]]), mixture, is_reranked=True)
 
@@ -59,7 +59,7 @@ def test_the_reranker_contributes_what_it_moved_the_log_probability_by() -> None
 
 def test_a_probability_of_nothing_leaves_the_contributions_finite() -> None:
     scores = {"a": torch.tensor([[200.0, 0.0]])}
-    mixture = Mixture(scores["a"].clone(), torch.zeros((1, 2), dtype=torch.bool))
+    mixture = mixture_of(scores["a"].clone(), torch.zeros((1, 2), dtype=torch.bool))
 
     found = explain(top_of([0, 1], [1.0, 0.0]), no_history(), scores, torch.tensor([[1.0]]), mixture, is_reranked=True)
 

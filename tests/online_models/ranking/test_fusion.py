@@ -5,7 +5,9 @@ import torch
 
 from online_models import FusionConfig
 from online_models.config import FIRST_WEIGHTS
-from online_models.ranking.fusion import Fusion, Mixture
+from online_models.ranking.fusion import Fusion
+from online_models.ranking.mixture import mix
+from tests.support.mixtures import dense, listable
 
 CHANNELS = ("sequence", "popularity")
 NUM_BUCKETS = 6
@@ -17,14 +19,12 @@ def make_fusion(learning_rate: float = 0.01) -> Fusion:
     return Fusion(FusionConfig(learning_rate=learning_rate), CHANNELS, NUM_BUCKETS)
 
 
-def test_the_mix_is_weighted_by_the_sum_over_the_buckets_of_the_question() -> None:
+def test_the_weights_of_a_query_are_the_sum_over_its_buckets() -> None:
     fusion = make_fusion()
     fusion.weights[0] = torch.tensor([1.0, 0.5])
     fusion.weights[2] = torch.tensor([1.0, -1.5])
 
-    mixed = fusion.mix([torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 8.0]])], torch.tensor([[0, 2, 4]]))
-
-    assert mixed.tolist() == [[-2.0, -4.0]]
+    assert fusion.weights_of(torch.tensor([[0, 2, 4]])).tolist() == [[2.0, -1.0]]
 
 
 def test_before_anything_is_learned_all_situations_have_the_first_weights() -> None:
@@ -42,7 +42,8 @@ def test_the_slope_is_that_of_the_log_loss_over_what_may_be_listed() -> None:
     mixed = (torch.stack(scores, 2) * weights[:, None, :]).sum(2).masked_fill(blocked, -torch.inf)
     torch.nn.functional.cross_entropy(mixed, targets, reduction="sum").backward()
 
-    slopes = fusion.gradients(scores, Mixture(fusion.mix(scores, PLACES), blocked), targets)
+    channels = [dense(table) for table in scores]
+    slopes = fusion.slopes(channels, mix(channels, fusion.weights_of(PLACES), listable(blocked), targets), targets)
 
     assert weights.grad is not None
     assert torch.allclose(slopes, weights.grad, atol=1e-6)
@@ -96,9 +97,3 @@ def test_the_mean_weights_count_every_situation_as_often_as_it_was_asked() -> No
     fusion.weights[1], fusion.weights[2] = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])
 
     assert fusion.mean_weights() == pytest.approx({"sequence": 0.75, "popularity": 0.5})
-
-
-def test_where_nothing_may_be_listed_probabilities_are_zero() -> None:
-    mixture = Mixture(torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool))
-
-    assert mixture.probabilities(mixture.scores).tolist() == [[0.0, 0.0]]

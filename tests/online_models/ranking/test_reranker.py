@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from online_models import NO_ROW, RerankerConfig, StateError, digest, flatten, unflatten
-from online_models.ranking.fusion import Mixture
+from online_models.ranking.mixture import Mixture
 from online_models.ranking.reranker import Reranked, Reranker
 from online_models.retrieval.exact import exact_topk
 from online_models.users.history import Context
+from tests.support.mixtures import dense, mixture_of
 
 NUM_ITEMS, NUM_CHANNELS, NUM_SITUATIONS, LENGTH = 12, 2, 6, 6
 INF = float("inf")
@@ -51,10 +52,12 @@ class Asked:
         self.context = histories(held, [np.sort(rng.integers(-3, 1, len(row)))[::-1].tolist() for row in held])
 
     def mixture(self) -> Mixture:
-        return Mixture(torch.stack(self.channels).mean(0), self.blocked)
+        return mixture_of(torch.stack(self.channels).mean(0), self.blocked)
 
     def by(self, reranker: Reranker, at_least: int = 1) -> Reranked:
-        return reranker.rerank(self.channels, self.mixture(), self.situations, self.context, at_least)
+        return reranker.rerank(
+            [dense(table) for table in self.channels], self.mixture(), self.situations, self.context, at_least
+        )
 
 
 def taught(reranker: Reranker, num_steps: int = 20) -> Reranker:
@@ -275,7 +278,7 @@ def test_it_learns_that_what_is_in_the_running_basket_does_not_come_again() -> N
     """All channels are silent; what comes is of the history, but not of the events that share the newest time."""
     rng = np.random.default_rng(0)
     reranker = make(num_best=NUM_ITEMS, width=16, learning_rate=0.02)
-    silent = [torch.zeros(32, NUM_ITEMS)] * NUM_CHANNELS
+    silent = [dense(torch.zeros(32, NUM_ITEMS))] * NUM_CHANNELS
     nowhere = torch.zeros((32, 3), dtype=torch.int64)
 
     def ask() -> tuple[Reranked, np.ndarray, np.ndarray]:
@@ -283,7 +286,7 @@ def test_it_learns_that_what_is_in_the_running_basket_does_not_come_again() -> N
         sizes = rng.integers(1, LENGTH, 32)
         in_basket = np.arange(LENGTH) < sizes[:, None]
         context = histories(items.tolist(), np.where(in_basket, 100, 50).tolist())
-        mixture = Mixture(torch.zeros(32, NUM_ITEMS), torch.zeros((32, NUM_ITEMS), dtype=torch.bool))
+        mixture = mixture_of(torch.zeros(32, NUM_ITEMS), torch.zeros((32, NUM_ITEMS), dtype=torch.bool))
         return reranker.rerank(silent, mixture, nowhere, context, 1), items, sizes
 
     for _ in range(150):

@@ -138,7 +138,7 @@ def test_a_step_that_failed_leaves_nothing_running(monkeypatch: pytest.MonkeyPat
         raise MemoryError
 
     monkeypatch.setattr(lead, "learn", slowly)
-    monkeypatch.setattr(learner._ranker._fusion, "mix", fail)
+    monkeypatch.setattr(learner._ranker._fusion, "weights_of", fail)
 
     with pytest.raises(MemoryError):
         run(learner, cycle(32), 32)

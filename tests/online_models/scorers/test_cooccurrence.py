@@ -10,6 +10,7 @@ import torch
 from online_models import NO_ROW, Batch, TransitionsConfig
 from online_models.scorers.cooccurrence import Cooccurrence
 from online_models.scorers.item_neighbours import ItemNeighbours
+from online_models.scores import Candidates
 from online_models.users.history import Histories
 from tests.support.streams import NONE, events
 
@@ -38,7 +39,9 @@ class Taught:
         return self.teach(events(users, items, [0] * len(users), weights))
 
     def scores(self, user: int) -> list[float]:
-        return self.scorer.score(self.histories.context(np.array([user])), NUM_ITEMS)[0].tolist()
+        return (
+            self.scorer.score(self.histories.context(np.array([user])), Candidates.all(NUM_ITEMS)).table()[0].tolist()
+        )
 
     def pairs(self) -> dict[tuple[int, int], float]:
         state = self.scorer.state()

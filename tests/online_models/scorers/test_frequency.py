@@ -9,6 +9,7 @@ import torch
 
 from online_models import FrequencyConfig
 from online_models.scorers.frequency import Frequency
+from online_models.scores import Candidates
 from online_models.users.history import Histories
 from tests.support.streams import NONE, events
 
@@ -37,14 +38,14 @@ class Taught:
         """Return what the user's own events are worth, what everybody's are taken away."""
         context = self.histories.context(np.array([user]))
         common = self.scorer.totals[:NUM_ITEMS] + 0.1
-        scores = self.scorer.score(context, NUM_ITEMS)[0].double().exp().numpy()
+        scores = self.scorer.score(context, Candidates.all(NUM_ITEMS)).table()[0].double().exp().numpy()
         return (scores - 20.0 * common / (self.scorer.totals.sum() + 1.0)).tolist()
 
 
 def test_the_score_is_the_count_beside_twenty_events_as_everybody_has_them() -> None:
     taught = Taught().taught([0, 1], [1, 2]).taught([0], [1]).taught([0], [3])
 
-    scores = taught.scorer.score(taught.histories.context(np.array([0])), NUM_ITEMS)[0].tolist()
+    scores = taught.scorer.score(taught.histories.context(np.array([0])), Candidates.all(NUM_ITEMS)).table()[0].tolist()
     total = 4 + 1
     assert scores[1] == pytest.approx(math.log(2 + 20 * 2.1 / total), abs=1e-5)
     assert scores[2] == pytest.approx(math.log(20 * 1.1 / total), abs=1e-5)
@@ -100,8 +101,8 @@ def test_a_user_beyond_the_table_is_one_without_events() -> None:
     taught = Taught().taught([0], [1])
 
     context = Histories(6).context(np.array([99]))
-    assert taught.scorer.score(context, NUM_ITEMS)[0].argmax() == 1
-    assert Frequency(PLAIN, torch.device("cpu")).score(context, 0).shape == (1, 0)
+    assert taught.scorer.score(context, Candidates.all(NUM_ITEMS)).table()[0].argmax() == 1
+    assert Frequency(PLAIN, torch.device("cpu")).score(context, Candidates.all(0)).table().shape == (1, 0)
 
 
 @pytest.mark.parametrize("seed", range(8))

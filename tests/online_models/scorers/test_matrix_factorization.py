@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from online_models.scorers.matrix_factorization import MatrixFactorization
+from online_models.scores import Candidates
 from online_models.users.history import Histories
 from tests.support.streams import NONE, cycle, small_config
 
@@ -29,7 +30,7 @@ def test_users_never_seen_or_reset_have_the_same_scores(taught: tuple[MatrixFact
     scorer.reset(np.array([3]), NONE)
     histories.reset(np.array([3]), NONE)
 
-    scores = scorer.score(histories.context(np.array([3, 500, 501, FAR_ROW, 0])), NUM_ITEMS)
+    scores = scorer.score(histories.context(np.array([3, 500, 501, FAR_ROW, 0])), Candidates.all(NUM_ITEMS)).table()
 
     assert torch.equal(scores[0], scorer.items[:NUM_ITEMS, -1])  # the biases alone
     assert all(torch.equal(scores[0], others) for others in scores[1:4])

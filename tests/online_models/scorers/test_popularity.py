@@ -8,6 +8,7 @@ import torch
 
 from online_models import PopularityConfig
 from online_models.scorers.popularity import Popularity
+from online_models.scores import Candidates
 from online_models.tables.decay import DecayingScale
 from online_models.users.history import Histories
 from tests.support.streams import events
@@ -20,7 +21,7 @@ def counts_after(*batches: tuple[list[int], list[float]]) -> list[float]:
     for items, weights in batches:
         step = histories.plan(events([0] * len(items), items, weights=weights))
         scorer.learn(step, torch.ones(3, dtype=torch.bool))
-    scores = scorer.score(histories.context(np.array([0])), 3)[0]
+    scores = scorer.score(histories.context(np.array([0])), Candidates.all(3)).table()[0]
     return [math.exp(score) - 0.05 for score in scores.tolist()]
 
 

@@ -8,6 +8,7 @@ import torch
 
 from online_models import OnlineLearner, RecencyConfig
 from online_models.scorers.recency import Recency
+from online_models.scores import Candidates
 from online_models.users.history import Histories
 from tests.support.streams import events, small_config
 
@@ -16,7 +17,7 @@ def test_items_count_by_how_recent_and_how_often_they_are_in_the_history() -> No
     scorer, histories = Recency(RecencyConfig(position_decay=0.5), 4, torch.device("cpu")), Histories(4)
     histories.write(histories.plan(events([0, 0, 0, 1], [2, 1, 2, 3])).after)
 
-    scores = scorer.score(histories.context(np.array([0, 9])), 4).exp() - 0.01
+    scores = scorer.score(histories.context(np.array([0, 9])), Candidates.all(4)).table().exp() - 0.01
 
     # Newest first the history is 2, 1, 2: worth 1, 1/2 and 1/4.
     assert scores[0].tolist() == pytest.approx([0.0, 0.5, 1.25, 0.0], abs=1e-6)

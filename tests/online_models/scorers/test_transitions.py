@@ -13,6 +13,7 @@ from online_models import NO_ROW, Batch, TransitionsConfig
 from online_models.scorers.cooccurrence import Cooccurrence
 from online_models.scorers.item_neighbours import ItemNeighbours
 from online_models.scorers.transitions import Transitions
+from online_models.scores import Candidates
 from online_models.users.history import Histories
 from tests.support.streams import NONE, events
 
@@ -54,7 +55,7 @@ def test_the_score_adds_what_each_recent_item_leads_to() -> None:
     scorer, histories = memory(), Histories(8)
     teach(scorer, histories, events([0, 0, 0, 1, 1], [1, 2, 3, 1, 2]))
 
-    score = scorer.score(histories.context(np.array([1])), NUM_ITEMS)[0]
+    score = scorer.score(histories.context(np.array([1])), Candidates.all(NUM_ITEMS)).table()[0]
 
     # User 1 has 2, 1 (newest first): 2 led to 3 once at position 0 (1.0), 1 led to 3 at position 1 (0.5, worth 0.5).
     assert score[3].item() == pytest.approx(math.log(1.0 + 0.5 * 0.5 + 0.01), abs=1e-6)

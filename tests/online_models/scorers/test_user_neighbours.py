@@ -9,6 +9,7 @@ import torch
 
 from online_models import NO_ROW, Batch, NeighboursConfig, digest
 from online_models.scorers.user_neighbours import UserNeighbours
+from online_models.scores import Candidates
 from online_models.users.history import Histories
 from tests.support.streams import NONE, events
 
@@ -30,7 +31,7 @@ class Taught:
     def teach(self, batch: Batch) -> torch.Tensor:
         """Return the scores just before each event, then learn them."""
         step = self.histories.plan(batch)
-        scores = self.scorer.score_events(step, NUM_ITEMS)
+        scores = self.scorer.score_events(step, Candidates.all(NUM_ITEMS)).table()
         assert self.scorer.learn(step, torch.ones(NUM_ITEMS, dtype=torch.bool))
         self.histories.write(step.after)
         return scores
@@ -45,7 +46,9 @@ class Taught:
         self.scorer.reset(*rows)
 
     def scores(self, user: int) -> list[float]:
-        return self.scorer.score(self.histories.context(np.array([user])), NUM_ITEMS)[0].tolist()
+        return (
+            self.scorer.score(self.histories.context(np.array([user])), Candidates.all(NUM_ITEMS)).table()[0].tolist()
+        )
 
 
 class Slow:

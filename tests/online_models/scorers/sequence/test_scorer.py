@@ -10,6 +10,7 @@ from online_models import Batch, OnlineLearner, SequenceConfig
 from online_models.runtime.seeds import Salt
 from online_models.scorers.sequence.packed_histories import runs_of_contexts
 from online_models.scorers.sequence.scorer import SequenceScorer, _Forward
+from online_models.scores import Candidates
 from online_models.users.history import Histories, SubStep
 from tests.support.streams import NONE, events, small_config
 
@@ -30,7 +31,7 @@ def late_scores(newer_items: list[int], late_times_ms: list[int]) -> torch.Tenso
     fresh.grow(8, NUM_ITEMS)
     fresh.states.table.copy_(scorer.states.table)
     late = events([0] * len(late_times_ms), [9] * len(late_times_ms), late_times_ms)
-    return fresh.score_events(histories.plan(late), NUM_ITEMS)
+    return fresh.score_events(histories.plan(late), Candidates.all(NUM_ITEMS)).table()
 
 
 @pytest.mark.parametrize("time_ms", [1500, 500])
@@ -46,7 +47,7 @@ def test_a_late_event_is_scored_like_the_next_one_of_a_user_with_only_what_is_ol
     step = histories.plan(events([0], [1], [1000]))
     histories.write(step.after)
 
-    expected = scorer.score(histories.context(np.array([0, 7])), NUM_ITEMS)
+    expected = scorer.score(histories.context(np.array([0, 7])), Candidates.all(NUM_ITEMS)).table()
 
     assert torch.allclose(late_scores([5, 6], [1500, 500]), expected, atol=1e-6)
 
@@ -217,11 +218,11 @@ def test_a_state_made_anew_has_read_the_history_up_to_the_event_before_the_newes
 def test_a_state_that_is_older_than_so_many_events_is_not_used(state_events: int, is_made_anew: bool) -> None:
     scorer, histories = moved_by_one_set_of_weights(state_events)  # since user 0 was moved, 4 events were learned
     asked = histories.context(np.array([0]))
-    before = scorer.score(asked, NUM_ITEMS)
+    before = scorer.score(asked, Candidates.all(NUM_ITEMS)).table()
 
     scorer.states.table[0] = 100.0
 
-    assert torch.allclose(scorer.score(asked, NUM_ITEMS), before, atol=1e-4) is is_made_anew
+    assert torch.allclose(scorer.score(asked, Candidates.all(NUM_ITEMS)).table(), before, atol=1e-4) is is_made_anew
     step = histories.plan(events([0], [7], [90_000]))
     scorer.learn(step, KNOWN)
     histories.write(step.after)
@@ -239,7 +240,7 @@ def test_many_old_states_are_made_anew_a_few_at_a_time(monkeypatch: pytest.Monke
         scorer, "_read_again", lambda context: (sizes.append(len(context.user_rows)), read_again(context))[1]
     )
 
-    found = scorer.score(histories.context(np.array([0, 1, 0, 5, 1, 0, 0, 1])), NUM_ITEMS)
+    found = scorer.score(histories.context(np.array([0, 1, 0, 5, 1, 0, 0, 1])), Candidates.all(NUM_ITEMS)).table()
 
     assert sizes == [3, 3, 1]  # user 5 has no history
     assert torch.allclose(found[[0, 1]], found[[6, 7]], atol=1e-5)
@@ -251,7 +252,7 @@ def test_a_sub_step_makes_an_old_state_anew_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(scorer, "_read_again", lambda context: (calls.append(1), read_again(context))[1])
     step = histories.plan(events([0], [7], [90_000]))
 
-    scorer.score_events(step, NUM_ITEMS)
+    scorer.score_events(step, Candidates.all(NUM_ITEMS))
     scorer.learn(step, KNOWN)
 
     assert calls == [1]
