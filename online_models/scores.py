@@ -104,7 +104,9 @@ class Scores:
     cells: Cells | None = None
     """Where a query's score is another one."""
     dense: Tensor | None = None
-    """``[E, I]`` float32."""
+    """``[E, I]`` float32, or of more queries than these."""
+    picked: Tensor | None = None
+    """``[E]`` int64: which rows of ``dense`` are those of these queries; None: all."""
 
     @property
     def num_items(self) -> int:
@@ -122,9 +124,18 @@ class Scores:
         """Return whether ``shared`` is one number in one place of memory, as ``expand`` makes it."""
         return self.shared is not None and self.shared.stride(0) == 0
 
+    def columns(self, items: slice) -> Tensor:
+        """Return the scores of these items where ``dense`` holds them, ``[E, n]``."""
+        assert self.dense is not None, "these scores are a shared row"
+        part = self.dense[:, items]
+        return part if self.picked is None else part.index_select(0, self.picked)
+
     def take(self, queries: Tensor) -> "Scores":
         """Return the scores of these queries, ``[n]`` int64, ascending."""
-        dense = None if self.dense is None else self.dense.index_select(0, queries)
+        if self.dense is not None:
+            return Scores(
+                len(queries), dense=self.dense, picked=queries if self.picked is None else self.picked[queries]
+            )
         cells = None
         if self.cells is not None:
             numbers = torch.full((self.num_queries,), -1, dtype=torch.int64, device=queries.device)
@@ -134,12 +145,12 @@ class Scores:
             num_items = self.cells.num_items
             keys = renumbered[kept] * num_items + self.cells.items[kept]
             cells = Cells(keys, self.cells.values[kept], num_items)
-        return Scores(len(queries), self.shared, cells, dense)
+        return Scores(len(queries), self.shared, cells)
 
     def at(self, items: Tensor) -> Tensor:
         """Return the scores of these items, ``[E, N]`` int64 in 0..I-1: ``[E, N]`` float32."""
         if self.dense is not None:
-            return self.dense.gather(1, items)
+            return self.dense.gather(1, items) if self.picked is None else self.dense[self.picked[:, None], items]
         scores = self.row[items]
         if self.cells is not None and len(self.cells.keys):
             rows = torch.arange(self.num_queries, device=items.device)[:, None]
@@ -150,7 +161,7 @@ class Scores:
     def table(self) -> Tensor:
         """Return all scores, ``[E, I]`` float32."""
         if self.dense is not None:
-            return self.dense
+            return self.columns(slice(None))
         table = self.row.expand(self.num_queries, -1).clone(memory_format=torch.contiguous_format)
         if self.cells is not None:
             table.view(-1)[self.cells.keys] = self.cells.values

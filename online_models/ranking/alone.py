@@ -26,7 +26,7 @@ def rank_alone(scores: Scores, listable: Listable, targets: Tensor, k: int) -> t
         ``[E]`` float64, see ``mid_ranks``; rows ``[E, K]`` int64, see ``exact_topk``.
     """
     if scores.dense is not None:
-        table = scores.dense.masked_fill(~listable.known, -torch.inf)
+        table = scores.table().masked_fill(~listable.known, -torch.inf)
         table.view(-1)[listable.owned] = -torch.inf
         return mid_ranks(table, targets), exact_topk(table, k)[0]
     cells, gone = _exceptions(scores, listable)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from online_models.retrieval.exact import group_maxima
-from online_models.runtime.products import row_products
+from online_models.runtime.products import add_products, padded_rows
 from online_models.scores import Scores
 
 __all__ = ["BLOCK_ITEMS", "Listable", "Mixture", "mix"]
@@ -96,30 +96,29 @@ def _weighted_sum(channels: list[Scores], weights: Tensor, known: Tensor) -> Ten
     rows = [place for place, channel in enumerate(channels) if channel.dense is None and not channel.is_constant]
     dense = [place for place, channel in enumerate(channels) if channel.dense is not None]
     constant = [place for place, channel in enumerate(channels) if channel.is_constant]
-    scores = weights.new_empty((len(weights), len(known)))
+    num_queries = len(weights)
+    scores = weights.new_empty((padded_rows(num_queries), len(known)))
     is_masked = [not bool(known[block].all()) for block in _blocks(len(known))]
-    base = weights.new_zeros((len(weights), 1))
+    base = weights.new_zeros((num_queries, 1))
     for place in constant:
         base += weights[:, place : place + 1] * channels[place].row[0]
     for block, has_unknown in zip(_blocks(len(known)), is_masked, strict=True):
-        if rows:
-            part = row_products(base, weights[:, rows], torch.stack([channels[place].row[block] for place in rows], 1))
-        else:
-            part = base.repeat(1, block.stop - block.start)
+        part = scores[:, block]
+        part[num_queries:] = 0.0
+        part[:num_queries] = base
         for place in dense:
-            part.addcmul_(_dense(channels[place])[:, block], weights[:, place : place + 1])
-        scores[:, block] = part.masked_fill_(~known[block], -torch.inf) if has_unknown else part
+            part[:num_queries].addcmul_(channels[place].columns(block), weights[:, place : place + 1])
+        if rows:
+            add_products(part, weights[:, rows], torch.stack([channels[place].row[block] for place in rows]))
+        if has_unknown:
+            part.masked_fill_(~known[block], -torch.inf)
+    scores = scores[:num_queries]
     for place, channel in enumerate(channels):
         if channel.cells is not None:
             queries, items = channel.cells.queries, channel.cells.items
             above = (channel.cells.values - channel.row[items]).mul_(weights[queries, place])
             scores.view(-1).index_add_(0, channel.cells.keys, above)
     return scores
-
-
-def _dense(channel: Scores) -> Tensor:
-    assert channel.dense is not None
-    return channel.dense
 
 
 def _sums(shares: Tensor, channels: list[Scores], block: slice) -> Tensor:
@@ -136,7 +135,7 @@ def _sums(shares: Tensor, channels: list[Scores], block: slice) -> Tensor:
         elif channel.dense is None:
             sums.append(torch.linalg.vecdot(shares, channel.row[block]))
         else:
-            sums.append(torch.linalg.vecdot(shares, channel.dense[:, block]))
+            sums.append(torch.linalg.vecdot(shares, channel.columns(block)))
     return torch.stack(sums, 1).double()
 
 

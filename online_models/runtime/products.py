@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["FEWEST_ROWS", "row_products"]
+__all__ = ["FEWEST_ROWS", "add_products", "padded_rows", "row_products"]
 
 FEWEST_ROWS = 4
 """Matrix products round one to three rows otherwise than many: fewer are never asked."""
@@ -40,6 +40,26 @@ def _padded(bias: Tensor, rows: Tensor, table: Tensor, least: int, at: int) -> T
         repeated = [*range(num_rows), *[num_rows - 1] * (least - num_rows)]
         rows, bias = rows[repeated], bias[repeated] if bias.ndim == 2 else bias
     return torch.addmm(bias, rows, table.T)[:num_rows]
+
+
+def padded_rows(num_rows: int) -> int:
+    """Return how many rows a table must have for ``add_products`` to so many of them."""
+    return -(-num_rows // _SLICE) * _SLICE if not _are_four_enough() else max(FEWEST_ROWS, num_rows)
+
+
+def add_products(table: Tensor, rows: Tensor, columns: Tensor) -> None:
+    """Add ``rows @ columns`` to the first rows of ``table``, each with the bits that it has among any number of others.
+
+    Args:
+        table: ``[padded_rows(n), m]`` float32.
+        rows: ``[n, D]`` float32.
+        columns: ``[D, m]`` float32.
+    """
+    if len(rows) < len(table):
+        rows = torch.cat([rows, rows.new_zeros((len(table) - len(rows), rows.shape[1]))])
+    most = max(1, len(table)) if _are_four_enough() else _SLICE
+    for start in range(0, len(table), most):
+        table[start : start + most].addmm_(rows[start : start + most], columns)
 
 
 @cache

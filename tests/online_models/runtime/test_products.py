@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from online_models.runtime import products
-from online_models.runtime.products import row_products
+from online_models.runtime.products import add_products, padded_rows, row_products
 
 ROWS, TABLE = (torch.randn((size, 64), generator=torch.Generator().manual_seed(size)) for size in (40, 1001))
 
@@ -24,3 +24,20 @@ def test_few_rows_have_the_bits_of_many(
 
     assert torch.allclose(whole, added + ROWS @ TABLE.T, atol=1e-3)
     assert torch.equal(found, whole[:num_rows])
+
+
+@pytest.mark.parametrize("are_four_enough", [None, False], ids=["as probed here", "asked in slices"])
+@pytest.mark.parametrize("num_rows", [0, 1, 3, 4, 17, 33])
+def test_few_added_rows_have_the_bits_of_many(
+    num_rows: int, are_four_enough: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if are_four_enough is not None:
+        monkeypatch.setattr(products, "_are_four_enough", lambda: are_four_enough)
+
+    def added(rows: torch.Tensor) -> torch.Tensor:
+        table = torch.ones(padded_rows(len(rows)), 1001)
+        add_products(table, rows, TABLE.T)
+        return table[: len(rows)]
+
+    assert torch.equal(added(ROWS[:num_rows]), added(ROWS)[:num_rows])
+    assert torch.allclose(added(ROWS), 1.0 + ROWS @ TABLE.T, atol=1e-3)
