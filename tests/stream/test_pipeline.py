@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from online_models import MODEL_VERSION
 from stream.config.settings import Settings
 from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
 from stream.log.memory import MemoryLog, MemoryTransport
@@ -67,7 +68,7 @@ def test_every_touched_user_gets_one_fresh_list_per_batch() -> None:
     # Ana has both items; Ben has b, and a is what is left of the catalogue.
     assert published["ana", 1].items == []
     assert [ranked.item for ranked in published["ben", 1].items] == ["a"]
-    assert published["ben", 1].model == "sequence-6"
+    assert published["ben", 1].model == f"sequence-{MODEL_VERSION}"
     assert published["ben", 1].generated_at == NOW_MS + 5
     assert published["ben", 1].event_ts == NOW_MS
 

@@ -18,16 +18,16 @@ from stream.config.settings import Settings
 from stream.durability.point_in_time import Past, settings_of
 from stream.durability.start_point import Beginning
 from stream.durability.verification import Verification
-from stream.errors import RefusedToStart
+from stream.errors import ConfigError, RefusedToStart
 from stream.learning import decisive
 from stream.learning.decisive import changed_settings, learner_config
 from stream.learning.user_view import view_user
-from stream.learning.worker_state import WorkerState, environment
+from stream.learning.worker_state import WorkerState
 from stream.log.memory import MemoryPublished
 from stream.wire.dead_letters import read_letter
 from stream.wire.fingerprint import GENESIS, chained, lists_hash
 from stream.wire.records import Record
-from stream.wire.schema import JournalEntry, Recommendation
+from stream.wire.schema import FIRST_MODEL_VERSION, JournalEntry, Recommendation
 from tests.support.lives import Life, Lives, damage
 from tests.support.written_before import WrittenBefore, written_before
 
@@ -44,8 +44,6 @@ CODES = {
     b'{"user":"17850","item":"22910","type":"click"}': "bad_cloud_event",
 }
 """Values of the unreadable records, and why each is one; the last has no whole envelope of a CloudEvent."""
-HAVE_VECTORS = ("AVX2", "AVX512")
-"""Capabilities of torch's CPU kernels that gave this catalogue of seven items the same bits."""
 
 
 @pytest.fixture
@@ -58,6 +56,14 @@ def killed(tmp_path: Path) -> WrittenBefore:
 def stopped(tmp_path: Path) -> WrittenBefore:
     """The part whose worker, with the default model, was stopped cleanly."""
     return written_before("sequence", tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def model_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the model be called what it was called then: what differs are the last bits of its numbers."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("stream.") and hasattr(module, "MODEL_VERSION"):
+            monkeypatch.setattr(module, "MODEL_VERSION", FIRST_MODEL_VERSION)
 
 
 @pytest.fixture
@@ -174,6 +180,7 @@ def test_dead_letters_written_then_are_read_with_the_event_as_it_was(killed: Wri
 # What is continued.
 
 
+@pytest.mark.usefixtures("model_of_then")
 def test_a_worker_of_now_goes_on_where_the_one_of_then_was_killed(killed: WrittenBefore, lives: list[Lives]) -> None:
     entries = killed.journal()
 
@@ -188,6 +195,7 @@ def test_a_worker_of_now_goes_on_where_the_one_of_then_was_killed(killed: Writte
     assert_goes_on(killed, life, 9)
 
 
+@pytest.mark.usefixtures("model_of_then")
 def test_without_a_checkpoint_the_journal_of_then_alone_leads_there(killed: WrittenBefore, lives: list[Lives]) -> None:
     life = workers(killed, lives).start(with_store=False)
 
@@ -195,6 +203,7 @@ def test_without_a_checkpoint_the_journal_of_then_alone_leads_there(killed: Writ
     assert_goes_on(killed, life, 9)
 
 
+@pytest.mark.usefixtures("model_of_then")
 def test_with_a_damaged_checkpoint_the_one_before_leads_there(killed: WrittenBefore, lives: list[Lives]) -> None:
     damage(killed.folder, "epoch-000000000006")
 
@@ -204,6 +213,7 @@ def test_with_a_damaged_checkpoint_the_one_before_leads_there(killed: WrittenBef
     assert_goes_on(killed, life, 9)
 
 
+@pytest.mark.usefixtures("model_of_then")
 def test_a_model_that_was_stopped_cleanly_is_loaded_whole_and_goes_on(
     stopped: WrittenBefore, lives: list[Lives]
 ) -> None:
@@ -221,6 +231,7 @@ def test_a_model_that_was_stopped_cleanly_is_loaded_whole_and_goes_on(
     assert life.pipeline.state.learner.is_finite()
 
 
+@pytest.mark.usefixtures("model_of_then")
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_what_a_worker_of_now_added_is_continued_by_the_next_one(part: str, tmp_path: Path, lives: list[Lives]) -> None:
@@ -242,37 +253,25 @@ def test_what_a_worker_of_now_added_is_continued_by_the_next_one(part: str, tmp_
 # What is looked back at.
 
 
-@pytest.mark.slow
-def test_every_epoch_of_then_is_rebuilt_with_the_lists_of_then(killed: WrittenBefore) -> None:
-    looked_at = past(killed)
+def test_what_another_model_computed_is_verified_and_rebuilt_by_its_own_version_alone(killed: WrittenBefore) -> None:
+    told = (
+        r"was learned with other settings: model.version was 6 and is 7. Ask the version .* that learned it \(0.1.0\)"
+    )
 
-    for entry in killed.journal():
-        rebuilt = looked_at.rebuild(entry, with_lists=True)
-
-        assert rebuilt.lists is not None
-        assert lists_hash(rebuilt.lists) == entry.lists_hash
-    assert looked_at.remarks == []
-
-
-def test_verification_finds_everything_that_was_written_then_equal(killed: WrittenBefore) -> None:
-    manifest = killed.store.manifest("epoch-000000000006")
-    with_store = has_the_bits_of(manifest.moment.environment, environment(untrained(killed).learner))
-
-    report = verification(killed, with_store=with_store).run()
-
-    assert (report.first_epoch, report.last_epoch, report.num_epochs, report.num_records) == (1, 9, 9, 72)
-    assert report.num_lists == report.num_lists_there == len(killed.log.published("recommendations")) > 0
-    assert report.num_checkpoints == (2 if with_store else 0)
-    assert report.offsets_are_equal
-    assert report.remarks == []
+    with pytest.raises(ConfigError, match=told):
+        past(killed).rebuild(killed.journal()[4], with_lists=True)
+    with pytest.raises(ConfigError, match=told):
+        verification(killed, with_store=True).run()
 
 
+@pytest.mark.usefixtures("model_of_then")
 def test_verification_can_begin_at_a_checkpoint_of_then(killed: WrittenBefore) -> None:
     report = verification(killed, with_store=True).run(first=6)
 
     assert (report.start, report.num_epochs, report.num_checkpoints) == ("epoch-000000000006", 3, 0)
 
 
+@pytest.mark.usefixtures("model_of_then")
 @pytest.mark.parametrize("epoch", [3, 6])
 def test_a_checkpoint_of_then_is_what_its_log_leads_to(killed: WrittenBefore, epoch: int) -> None:
     """Numbers may differ in their last bits, where this processor or torch sums in another order."""
@@ -288,6 +287,7 @@ def test_a_checkpoint_of_then_is_what_its_log_leads_to(killed: WrittenBefore, ep
             np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-7, err_msg=f"{part}/{name}")
 
 
+@pytest.mark.usefixtures("model_of_then")
 def test_the_settings_of_then_are_read_from_the_checkpoint(stopped: WrittenBefore) -> None:
     moment = stopped.store.manifest("epoch-000000000004").moment
     assert "model.version" not in moment.settings
@@ -298,6 +298,7 @@ def test_the_settings_of_then_are_read_from_the_checkpoint(stopped: WrittenBefor
     assert (found.model.k, found.evidence.like, found.evidence.owned) == (3, 2.0, ("dislike",))
 
 
+@pytest.mark.usefixtures("model_of_then")
 def test_a_user_of_then_can_be_looked_at(stopped: WrittenBefore) -> None:
     newest = msgspec.json.decode(stopped.log.published("recommendations")[-1].value or b"", type=Recommendation)
     rebuilt = past(stopped).rebuild(stopped.journal()[-1])
@@ -311,13 +312,6 @@ def test_a_user_of_then_can_be_looked_at(stopped: WrittenBefore) -> None:
 # What is refused.
 
 
-def upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be a version of Millstream with another version of the model."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("stream.") and hasattr(module, "MODEL_VERSION"):
-            monkeypatch.setattr(module, "MODEL_VERSION", 7)
-
-
 def refusal(lives: Lives, how: Beginning | None = None) -> str:
     with pytest.raises(RefusedToStart) as raised:
         lives.start(how=how)
@@ -325,9 +319,8 @@ def refusal(lives: Lives, how: Beginning | None = None) -> str:
 
 
 def test_another_version_of_the_model_after_a_crash_is_refused_by_name(
-    killed: WrittenBefore, lives: list[Lives], monkeypatch: pytest.MonkeyPatch
+    killed: WrittenBefore, lives: list[Lives]
 ) -> None:
-    upgraded(monkeypatch)
     of_now = workers(killed, lives)
 
     for how in (Beginning(), Beginning(accept_model_change=True)):
@@ -341,9 +334,8 @@ def test_another_version_of_the_model_after_a_crash_is_refused_by_name(
 
 @pytest.mark.slow
 def test_another_version_of_the_model_after_a_clean_stop_is_refused_by_name_until_it_is_accepted(
-    stopped: WrittenBefore, lives: list[Lives], monkeypatch: pytest.MonkeyPatch
+    stopped: WrittenBefore, lives: list[Lives]
 ) -> None:
-    upgraded(monkeypatch)
     of_now = workers(stopped, lives)
 
     assert "since checkpoint epoch-000000000004: model.version was 6 and is 7." in refusal(of_now)
@@ -356,6 +348,7 @@ def test_another_version_of_the_model_after_a_clean_stop_is_refused_by_name_unti
     assert len({entry.config_hash for entry in entries}) == 2
 
 
+@pytest.mark.usefixtures("model_of_then")
 def test_a_hyperparameter_that_nobody_told_then_is_refused_by_name_when_it_is_another_now(
     killed: WrittenBefore, lives: list[Lives], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,9 +366,3 @@ def part_of(state: State, name: str) -> State:
     part = state[name]
     assert isinstance(part, dict)
     return part
-
-
-def has_the_bits_of(then: dict[str, str], now: dict[str, str]) -> bool:
-    """Return whether the software and the machine of now compute what those of then did, up to the last bit."""
-    same = all(then[name] == now[name] for name in ("torch", "numpy", "river", "device", "machine", "cpu_threads"))
-    return same and then["cpu"] in HAVE_VECTORS and now["cpu"] in HAVE_VECTORS

@@ -19,6 +19,7 @@ from stream.learning.decisive import (
     is_of_software,
     learner_config,
 )
+from stream.wire.schema import FIRST_MODEL_VERSION
 
 HASH_OF_DEFAULTS = "5f4ee439b0956d38"
 """As journals and checkpoints hold it since before the software's own part was hashed."""
@@ -35,7 +36,13 @@ def test_the_hash_changes_with_what_is_learned_and_only_with_that() -> None:
     assert config_hash(with_flags({"evidence.view": "0.9"})) != plain
 
 
-def test_what_was_hashed_before_the_software_was_told_has_the_hash_that_it_had() -> None:
+def test_what_was_hashed_before_the_software_was_told_has_the_hash_that_it_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert config_hash(Settings()) != HASH_OF_DEFAULTS
+
+    monkeypatch.setattr(decisive, "MODEL_VERSION", FIRST_MODEL_VERSION)
+
     assert config_hash(Settings()) == HASH_OF_DEFAULTS
 
 
