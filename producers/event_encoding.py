@@ -12,7 +12,9 @@ import msgspec
 
 from stream.config.settings import EventSettings
 from stream.errors import ConfigError
-from stream.wire.schema import MAX_TIME_MS, Event
+from stream.wire.event_time import time_problem
+from stream.wire.ids import id_problem
+from stream.wire.schema import Event
 
 __all__ = [
     "BadEvent",
@@ -65,10 +67,10 @@ def encode_event(event: Event, limits: EventSettings = DEFAULT_LIMITS, *, now_ms
         BadEvent: a field has the wrong type or range, an id or the whole value is too long.
     """
     _check_finite(event)
+    if isinstance(event.ts, int) and (problem := time_problem(event.ts)):
+        raise BadEvent(f"event {_shown(event)}: ts: {problem}, got {event.ts}")
     if now_ms is not None:
         _check_future(event, now_ms, limits)
-    if isinstance(event.ts, int) and not 0 <= event.ts <= MAX_TIME_MS:
-        raise BadEvent(f"event {_shown(event)}: ts: expected milliseconds in 0..{MAX_TIME_MS}, got {event.ts}")
     try:
         value = _encoder.encode(event)
         _decoder.decode(value)
@@ -118,11 +120,8 @@ def _check_future(event: Event, now_ms: int, limits: EventSettings) -> None:
 def _check_sizes(event: Event, value: bytes, limits: EventSettings) -> None:
     for name in ("user", "item", "id", "session"):
         text: str | None = getattr(event, name)
-        # A character is at most four bytes: most ids are cleared without encoding them again.
-        if text and 4 * len(text) > limits.max_id_bytes and len(text.encode()) > limits.max_id_bytes:
-            raise BadEvent(
-                f"event {_shown(event)}: {name}: expected at most {limits.max_id_bytes} bytes, got {len(text.encode())}"
-            )
+        if text and (problem := id_problem(text, limits.max_id_bytes)):
+            raise BadEvent(f"event {_shown(event)}: {name}: {problem}")
     if len(value) > limits.max_value_bytes:
         raise BadEvent(
             f"event {_shown(event)}: expected at most {limits.max_value_bytes} bytes of JSON, got {len(value)}"

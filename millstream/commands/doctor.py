@@ -7,6 +7,8 @@ import typer
 
 from millstream.diagnosis.doctor import broker_findings, machine_findings, settings_findings, software_findings
 from millstream.diagnosis.findings import Level, as_json, conclude, lines_of
+from millstream.diagnosis.senders import senders_of
+from millstream.diagnosis.worker_client import url_of
 from millstream.terminal.options import BootstrapOption, ConfigOption, DeviceOption, SetOption, loaded_from
 
 __all__ = ["doctor"]
@@ -20,7 +22,9 @@ def doctor(
     bootstrap_servers: BootstrapOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Look at software, machine, settings, brokers and topics, and say of each whether it is well and what to do.
+    """Look at software, machine, settings, brokers, topics and what a worker that runs has noticed of its senders.
+
+    Each is said to be well, or what to do.
 
     Run it on the worker's machine, with the worker's settings, before the first start and whenever something is odd. It
     changes nothing. Exit code 0: no errors (there may be warnings); 11: something does not work.
@@ -32,6 +36,7 @@ def doctor(
         *machine_findings(settings),
         *settings_findings(loaded),
         *broker_findings(settings),
+        *senders_of(url_of(settings.metrics)),
     ]
     if json:
         is_healthy = all(finding.level != Level.ERROR for finding in findings)

@@ -83,7 +83,7 @@ INTERNALS = Board(
             ),
             Panel(
                 title="Odd events",
-                description="Events a second that are late, repeated, or whose key is not their user.",
+                description="Events a second that are late, repeated, under a used id, or whose key is not their user.",
                 unit="eps",
                 queries=(
                     Query("sum(rate(millstream_late_events_total[$__rate_interval]))", "late"),
@@ -91,6 +91,8 @@ INTERNALS = Board(
                         'sum(rate(millstream_events_total{outcome="duplicate"}[$__rate_interval]))',
                         "repeated",
                     ),
+                    Query("sum(rate(millstream_reused_ids_total[$__rate_interval]))", "id used before"),
+                    Query("sum(rate(millstream_split_users_total[$__rate_interval]))", "users split"),
                     Query("sum by (reason) (rate(millstream_key_mismatch_total[$__rate_interval]))", "key {{reason}}"),
                 ),
             ),

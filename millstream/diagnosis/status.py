@@ -13,6 +13,7 @@ from millstream.dead_letter_redrive import Choice, Letters
 from millstream.diagnosis.findings import Finding, error, warning
 from millstream.diagnosis.histogram_quantile import quantile
 from millstream.diagnosis.offset_agreement import agreement, newest_entry_and_standings
+from millstream.diagnosis.senders import sender_findings
 from millstream.diagnosis.worker_client import WorkerPort, ask_worker
 from millstream.terminal.duration import duration
 from millstream.terminal.read_only import open_store
@@ -137,6 +138,7 @@ def _look_at_metrics(status: Status) -> None:
     metrics = status.worker.metrics
     if metrics is None:
         return
+    status.findings += sender_findings(metrics)
     name = "millstream_event_to_publish_seconds"
     edges = {labels["le"] for labels in metrics.labels(f"{name}_bucket")}
     buckets = {float(edge): metrics.value(f"{name}_bucket", le=edge) for edge in edges}

@@ -7,7 +7,7 @@ from typing import Any
 
 from producers.files.cells import is_missing, plain
 from stream.errors import ConfigError
-from stream.wire.event_time import likely_unit
+from stream.wire.event_time import UNIT_NAMES, likely_unit
 
 __all__ = ["RELATIVE_START_MS", "TS_UNITS", "check_ts_format", "time_ms"]
 
@@ -107,5 +107,5 @@ def _said(count: int | float | Decimal, unit: str, likely: str | None) -> str:
             f"expected a time in {unit} since 1970, got {count}, which is none of 1973 to 5138; where times count from "
             "a start of their own, say --relative-time"
         )
-    name = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[likely]
-    return f"expected a time in {unit}, got {count}, which looks like {name}; say so with --ts-unit {likely}"
+    looks = UNIT_NAMES[likely]
+    return f"expected a time in {unit}, got {count}, which looks like {looks}; say so with --ts-unit {likely}"

@@ -13,15 +13,21 @@ from stream.config.settings import EventSettings
 from stream.wire.cloud_events import BadCloudEvent, CloudEvent, cloud_event_of, time_ms_of
 from stream.wire.dead_letters import DeadCode, DeadLetter
 from stream.wire.decisions import Decisions
+from stream.wire.event_time import time_problem
 from stream.wire.fingerprint import add_hashes, record_hash
+from stream.wire.foreign_values import is_lost_cloud_event, object_hint, text_hint
+from stream.wire.ids import id_problem
 from stream.wire.records import NO_TIMESTAMP, Record
-from stream.wire.schema import MAX_TIME_MS, Event
+from stream.wire.schema import Event
 
 __all__ = ["DECODE_VERSION", "Decoded", "Decoder"]
 
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 """Goes up when the same record would become another event or another dead letter, or when other events would count as
-repetitions. It stands in every journal record: no batch is learned again by other rules than it was committed by."""
+repetitions. It stands in every journal record: no batch is learned again by other rules than it was committed by.
+
+2: times of 1973 to 5138 alone; no ids of blanks alone; another event under a known id is no repetition of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +110,18 @@ class Decoder:
             return cloud_event_of(record)
         except BadCloudEvent as error:
             raise _Rejected(DeadCode.BAD_CLOUD_EVENT, str(error)) from None
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise _Rejected(DeadCode.NOT_JSON, "$: expected a CloudEvent, one JSON object in UTF-8") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            hint = text_hint(record.value or b"", error)
+            raise _Rejected(DeadCode.NOT_JSON, f"$: expected a CloudEvent, one JSON object in UTF-8; {hint}") from None
 
     def _parse(self, value: bytes | None, path: str = "$") -> Event:
         try:
             return self._decoder.decode(value or b"")
         except msgspec.ValidationError as error:
-            rejected = _classified(str(error))
-            raise _Rejected(rejected.code, path + rejected.message.removeprefix("$")) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise _Rejected(DeadCode.NOT_JSON, f"{path}: expected one JSON object in UTF-8") from None
+            raise _no_event(value or b"", str(error), path) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            hint = text_hint(value or b"", error)
+            raise _Rejected(DeadCode.NOT_JSON, f"{path}: expected one JSON object in UTF-8; {hint}") from None
 
     def _named(self, event: Event, cloud: CloudEvent) -> Event:
         limit = self._config.max_id_bytes
@@ -126,19 +133,16 @@ class Decoder:
     def _check_ids(self, event: Event) -> None:
         limit = self._config.max_id_bytes
         for name, text in (("user", event.user), ("item", event.item), ("id", event.id), ("session", event.session)):
-            # A character is at most four bytes: short ids need no encoding to be measured.
-            if text is not None and len(text) * 4 > limit and len(text.encode("utf-8")) > limit:
-                raise _Rejected(DeadCode.BAD_ID, f"$.{name}: expected at most {limit} bytes (events.max_id_bytes)")
+            if text and (problem := id_problem(text, limit)):
+                raise _Rejected(DeadCode.BAD_ID, f"$.{name}: {problem}")
 
     def _checked_time(self, time_ms: int, now_ms: int, where: str) -> int:
-        if not 0 <= time_ms <= MAX_TIME_MS:
-            raise _Rejected(DeadCode.BAD_TIME, f"{where}: expected milliseconds in 0..{MAX_TIME_MS}")
+        if problem := time_problem(time_ms):
+            raise _Rejected(DeadCode.BAD_TIME, f"{where}: {problem}")
         ahead_seconds = (time_ms - now_ms) / 1000
         if ahead_seconds > self._config.max_future_seconds:
             limit = f"at most {self._config.max_future_seconds:g} s ahead of the worker's clock"
-            raise _Rejected(
-                DeadCode.FUTURE_TIME, f"{where}: expected {limit}, got {ahead_seconds:.0f} s (is it in milliseconds?)"
-            )
+            raise _Rejected(DeadCode.FUTURE_TIME, f"{where}: expected {limit}, got {ahead_seconds:.0f} s")
         return time_ms
 
 
@@ -151,6 +155,16 @@ def _time_of(cloud: CloudEvent) -> int:
 
 _PATH = re.compile(r"`(\$[^`]*)`$")
 _FIELD = re.compile(r"required field `(\w+)`")
+
+
+def _no_event(value: bytes, message: str, path: str) -> _Rejected:
+    """Return the rejection of JSON that is no event, with what it is instead where that can be seen."""
+    if is_lost_cloud_event(value):
+        said = "expected an event, got a CloudEvent without its header content-type: application/cloudevents+json"
+        return _Rejected(DeadCode.BAD_CLOUD_EVENT, f"{path}: {said}")
+    rejected, hint = _classified(message), object_hint(value)
+    told = path + rejected.message.removeprefix("$")
+    return _Rejected(rejected.code, f"{told}; {hint}" if hint else told)
 
 
 def _classified(message: str) -> _Rejected:

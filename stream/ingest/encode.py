@@ -14,7 +14,7 @@ from online_models import NO_ROW, Admission, Batch, Effort, IdIndex, Partitioned
 from stream.config.settings import Settings
 from stream.errors import RefusedToStart
 from stream.ingest.decode import Decoded
-from stream.ingest.deduplication import Deduplicator
+from stream.ingest.deduplication import Deduplicator, Sighting
 from stream.ingest.watermark import Watermark
 from stream.wire.fingerprint import add_hashes
 from stream.wire.records import Record
@@ -58,6 +58,10 @@ class Encoded:
     """Events of the batch by type."""
     num_duplicates_by_type: dict[str, int]
     """Repeated events, which are not in the batch."""
+    num_reused_ids: int
+    """Events of the batch whose id another event has had."""
+    num_split_users: int
+    """Users that came to a partition while another one knew them: they have two histories from then on."""
     key_mismatches: dict[str, int]
     """Events whose record has no key (`missing`) or one that is not their user id (`other`)."""
 
@@ -99,13 +103,14 @@ class Encoder:
 
         An item that is not admitted yet has `NO_ROW`.
         """
-        new, repeated = self._split(decoded)
+        new, repeated, num_reused_ids = self._split(decoded)
         events = [decoded.events[position] for position in new]
         records = [decoded.records[position] for position in new]
         times_ms = [decoded.times_ms[position] for position in new]
         partitions = [record.partition for record in records]
         types = np.array([_TYPE_INDEX[event.type] for event in events], np.int8)
         now_ms = self.watermark.advance(times_ms)
+        num_split_users = self._num_split(partitions, [event.user for event in events])
         user_rows, evicted_users = self.users.rows_for(partitions, [event.user for event in events], now_ms)
         item_rows, evicted_items = self._item_rows([event.item for event in events], self._weights[types] > 0, now_ms)
         expired_users, expired_items = self._expire()
@@ -127,6 +132,8 @@ class Encoder:
             touched=_touched(user_rows, [event.user for event in events], times_ms, records),
             num_by_type=Counter(event.type for event in events),
             num_duplicates_by_type=Counter(decoded.events[position].type for position in repeated),
+            num_reused_ids=num_reused_ids,
+            num_split_users=num_split_users,
             key_mismatches=_key_mismatches(events, records),
         )
 
@@ -178,13 +185,28 @@ class Encoder:
                 raise StateError(f"encoder/{name}: expected parts, got {type(inner).__name__}")
             part.load(inner)
 
-    def _split(self, decoded: Decoded) -> tuple[list[int], list[int]]:
+    def _split(self, decoded: Decoded) -> tuple[list[int], list[int], int]:
+        """Return the places of the events that are no repetitions, of those that are, and how many reuse an id."""
         new: list[int] = []
         repeated: list[int] = []
+        num_reused = 0
         for position, (event, record) in enumerate(zip(decoded.events, decoded.records, strict=True)):
-            is_repetition = self.deduplicator.is_repetition(record.partition, event.id)
-            (repeated if is_repetition else new).append(position)
-        return new, repeated
+            sighting = self.deduplicator.sight(record.partition, event)
+            (repeated if sighting is Sighting.REPETITION else new).append(position)
+            num_reused += sighting is Sighting.REUSED_ID
+        return new, repeated, num_reused
+
+    def _num_split(self, partitions: list[int], ids: list[str]) -> int:
+        """Return how often a user comes to a partition without having a row there, and is known in another."""
+        arrived: dict[str, set[int]] = {}
+        for partition, user in zip(partitions, ids, strict=True):
+            if self.users.get(partition, user) is None:
+                arrived.setdefault(user, set()).add(partition)
+        everywhere = range(self.users.num_partitions)
+        return sum(
+            len(here) - all(self.users.get(partition, user) is None for partition in everywhere)
+            for user, here in arrived.items()
+        )
 
 
 def _key_mismatches(events: list[Event], records: list[Record]) -> dict[str, int]:

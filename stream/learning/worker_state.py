@@ -147,11 +147,16 @@ def _part(state: State, name: str) -> State:
 
 
 def counts_of(decoded: Decoded, encoded: Encoded, step: StepReport) -> dict[str, int]:
-    """Return what became of the records of a batch, under the names of the journal's counts."""
-    return {
+    """Return what became of the records of a batch, under the names of the journal's counts.
+
+    Faults of senders are named where there are some.
+    """
+    counts = {
         "events": len(decoded.events),
         "learned": step.num_learned,
         "duplicates": encoded.num_duplicates,
         "late": step.num_late,
         "dead_letters": len(decoded.dead_letters),
     }
+    faults = {"reused_ids": encoded.num_reused_ids, "split_users": encoded.num_split_users}
+    return counts | {name: number for name, number in faults.items() if number}

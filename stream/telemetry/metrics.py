@@ -73,7 +73,7 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_events_total": MetricSpec(
         "counter",
         "Readable events by type and outcome: learned, ignored (weight 0), candidate (its item has no row yet) or "
-        "duplicate (id seen before).",
+        "duplicate (the same event under the same id again).",
         {"type": EVENT_TYPES, "outcome": OUTCOMES},
     ),
     "millstream_late_events_total": MetricSpec(
@@ -83,6 +83,12 @@ METRICS: dict[str, MetricSpec] = {
         "counter",
         "Events whose record has no key, or another than their user id: they lose their order; fix the producer.",
         {"reason": ("missing", "other")},
+    ),
+    "millstream_reused_ids_total": MetricSpec(
+        "counter", "Events whose id another event has had: learned; fix the producer, whose ids are no names.", {}
+    ),
+    "millstream_split_users_total": MetricSpec(
+        "counter", "Users who came in a second partition, and have two histories from then on; fix the producer.", {}
     ),
     "millstream_dead_letters_total": MetricSpec(
         "counter",

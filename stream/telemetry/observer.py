@@ -116,6 +116,8 @@ class Observer:
         for letter in report.decoded.dead_letters:
             metrics.count("millstream_dead_letters_total", code=letter.code.value)
         metrics.count("millstream_late_events_total", step.num_late)
+        metrics.count("millstream_reused_ids_total", encoded.num_reused_ids)
+        metrics.count("millstream_split_users_total", encoded.num_split_users)
         for reason, number in encoded.key_mismatches.items():
             metrics.count("millstream_key_mismatch_total", number, reason=reason)
         metrics.count("millstream_lists_published_total", report.num_lists)

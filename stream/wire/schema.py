@@ -20,7 +20,6 @@ __all__ = [
     "EventType",
     "Item",
     "JournalEntry",
-    "MAX_TIME_MS",
     "OffsetRange",
     "RankedItem",
     "REPLAY_PREFIX",
@@ -30,8 +29,6 @@ __all__ = [
     "json_schema",
 ]
 
-MAX_TIME_MS = 253_402_300_799_999
-"""The last event time that is read: the last millisecond of the year 9999."""
 ERROR_PREFIX = "millstream.error."
 """Headers of a dead letter: code, message, topic, partition, offset, timestamp, app, version, format."""
 REPLAY_PREFIX = "millstream.replay."
@@ -56,11 +53,12 @@ class Event(Struct, frozen=True, omit_defaults=True):
     item: Annotated[str, Meta(min_length=1, description="Item id.")]
     type: Annotated[EventType, Meta(description="What the user did. What it is worth is a setting of the worker.")]
     ts: Annotated[
-        int | None, Meta(description="Event time in ms since the Unix epoch. Missing: the record's timestamp.")
+        int | None,
+        Meta(description="Event time in ms since the Unix epoch, 1973 to 5138. Missing: the record's timestamp."),
     ] = None
     id: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
-        Meta(description="Unique id of the event. Given: a repetition within the window is skipped."),
+        Meta(description="Unique id of the event. Given: the same event again within the window is skipped."),
     ] = None
     value: Annotated[float | None, Meta(description="Rating, price or quantity; for information.")] = None
     session: Annotated[str | None, Meta(description="Session, basket or invoice id.")] = None
@@ -117,7 +115,10 @@ class JournalEntry(Struct, frozen=True):
     topic: Annotated[str, Meta(description="The topic that the offsets belong to.")]
     partitions: Annotated[dict[int, OffsetRange], Meta(description="Partition number to offsets of this batch.")]
     positions: Annotated[dict[int, int], Meta(description="Next offset of every partition after this batch.")]
-    counts: Annotated[dict[str, int], Meta(description="events, learned, duplicates, late, dead_letters, lists.")]
+    counts: Annotated[
+        dict[str, int],
+        Meta(description="events, learned, duplicates, late, dead_letters, lists; reused_ids, split_users where any."),
+    ]
     decoded_at_ms: Annotated[int, Meta(description="The clock that future event times were judged by, ms.")]
     generated_at_ms: Annotated[int, Meta(description="When the lists were computed: their generated_at, ms.")]
     config_hash: Annotated[str, Meta(description="Hash of the settings that decide what is learned.")]

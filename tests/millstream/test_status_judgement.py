@@ -3,6 +3,7 @@
 import pytest
 
 from millstream.diagnosis.scrape import Scrape
+from millstream.diagnosis.senders import senders_of
 from millstream.diagnosis.status import (
     FEW_EVALUATED,
     MAX_CHECKPOINT_INTERVALS,
@@ -51,3 +52,39 @@ def test_each_event_counts_once_before_a_model_is_called_worse_than_a_baseline(
     _look_at_metrics(status)
 
     assert [found.about for found in status.findings] == ["quality"] * is_said
+
+
+GOOD = 'millstream_events_total{type="click",outcome="learned"} 95'
+SENDERS = {
+    "ids": "millstream_reused_ids_total 3",
+    "repetitions": 'millstream_events_total{type="click",outcome="duplicate"} 6',
+    "keys": "millstream_split_users_total 1",
+    "keys too": 'millstream_key_mismatch_total{reason="missing"} 1',
+}
+
+
+@pytest.mark.parametrize("which", SENDERS)
+def test_faults_of_senders_are_warned_of_with_what_to_do(which: str) -> None:
+    status = Status(NOW_MS, WorkerPort("", metrics=Scrape(f"{GOOD}\n{SENDERS[which]}\n")))
+
+    _look_at_metrics(status)
+
+    [found] = status.findings
+    assert (found.level, found.about) == ("warning", which.removesuffix(" too"))
+    assert found.fix
+
+
+def test_a_few_repetitions_and_no_fault_are_not_warned_of() -> None:
+    few = 'millstream_events_total{type="click",outcome="duplicate"} 5'
+    status = Status(NOW_MS, WorkerPort("", metrics=Scrape(f"{GOOD}\n{few}\nmillstream_reused_ids_total 0\n")))
+
+    _look_at_metrics(status)
+
+    assert status.findings == []
+
+
+def test_where_no_worker_answers_doctor_says_that_nothing_is_known_of_the_senders() -> None:
+    [found] = senders_of("http://127.0.0.1:1")
+
+    assert (found.level, found.about) == ("ok", "senders")
+    assert "no worker answers" in found.message

@@ -163,7 +163,7 @@ def test_a_million_ids_never_seen_leave_the_window_and_the_id_maps_at_their_limi
 
     def flood(begin: int) -> None:
         for number in range(begin, begin + block):
-            deduplicator.is_repetition(number % NUM_PARTITIONS, f"event-{number}")
+            deduplicator.sight(number % NUM_PARTITIONS, Event("ana", "a", "click", id=f"event-{number}"))
         for start in range(begin, begin + block, ITEMS):
             index.rows_for([f"item-{number}" for number in range(start, min(start + ITEMS, begin + block))])
 

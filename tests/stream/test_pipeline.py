@@ -97,7 +97,7 @@ def test_bad_records_go_to_the_dead_letters_in_the_same_transaction_and_the_stre
     assert headers(first) == {
         "trace": "t1",
         "millstream.error.code": "not_json",
-        "millstream.error.message": "$: expected one JSON object in UTF-8",
+        "millstream.error.message": "$: expected one JSON object in UTF-8; it is no JSON from byte 4 on",
         "millstream.error.topic": "events",
         "millstream.error.partition": "0",
         "millstream.error.offset": "0",
@@ -366,3 +366,27 @@ def test_a_clock_that_is_set_back_while_it_runs_ends_the_worker_before_the_batch
         pipeline.run_once()
     assert len(journal(log)) == 1
     assert log.published("events.dlq") == []
+
+
+def test_an_event_under_the_id_of_another_one_is_learned_and_counted_and_so_is_a_user_in_two_partitions() -> None:
+    log = MemoryLog(num_partitions=2)
+    log.produce(event_bytes("ana", "a", id="ana"), key=b"ana", partition=0)
+    log.produce(event_bytes("ana", "b", id="ana"), key=b"ana", partition=0)
+    log.produce(event_bytes("ana", "b", id="ana"), key=b"ana", partition=0)
+    log.produce(event_bytes("ana", "c"), key=b"ana", partition=1)
+    log.produce(event_bytes("ben", "c"), key=b"ben", partition=1)
+    pipeline = make_pipeline(log)
+
+    (report,) = run_dry(pipeline)
+
+    encoded = report.encoded
+    assert (report.step.num_learned, encoded.num_duplicates) == (4, 1)
+    assert (encoded.num_reused_ids, encoded.num_split_users) == (1, 1)
+    counts = {name: pipeline.newest.counts[name] for name in ("reused_ids", "split_users")}  # type: ignore[union-attr]
+    assert counts == {"reused_ids": 1, "split_users": 1}
+
+    log.produce(event_bytes("ana", "d"), key=b"ana", partition=1)  # is known there by now
+    log.produce(event_bytes("ben", "d"), key=b"ben", partition=0)  # comes to a second one now
+
+    (report,) = run_dry(pipeline)
+    assert report.encoded.num_split_users == 1

@@ -99,11 +99,12 @@ class Lives:
         """Append clicks and purchases of 7 users on 11 items: some without an id, some repeated, late or bad."""
         for _ in range(num_events):
             number = sum(begin + len(part) for begin, part in zip(self.log.begins, self.log.partitions, strict=True))
-            fields = {} if number % 3 == 0 else {"id": f"e{number - (1 if number % 10 == 5 else 0)}"}
+            what = number - 1 if number % 10 == 5 else number  # a tenth are the one before them again
+            fields = {} if number % 3 == 0 else {"id": f"e{what}"}
             late_ms = 90_000 if number % 9 == 4 else 0
-            user, item, type = f"u{number * 5 % 7}", f"i{number * number % 11}", "click" if number % 4 else "purchase"
+            user, item, type = f"u{what * 5 % 7}", f"i{what * what % 11}", "click" if what % 4 else "purchase"
             value = event_bytes(user, item, type, **{**fields, "ts": NOW_MS + number - late_ms})
-            into = number * 5 % 7 % len(self.log.partitions) if partition is None else partition
+            into = what * 5 % 7 % len(self.log.partitions) if partition is None else partition
             self.log.produce(b"bad" if number % 13 == 7 else value, partition=into, timestamp_ms=NOW_MS + number)
 
     def start(

@@ -43,10 +43,11 @@ class Stream:
         self.pipeline: Pipeline | None = None
 
     def send(self, num_records: int) -> None:
-        """Produce: every 7th is bad, every 5th repeats the id of the one before."""
+        """Produce: every 7th is bad, every 5th repeats what its user did before."""
         for number in range(self.num_sent, self.num_sent + num_records):
-            user, event_id = f"u{number % 11}", f"e{number - 11 if number % 5 == 0 else number}"
-            value = b"bad" if number % 7 == 6 else event_bytes(user, f"i{number * 7 % 17}", "click", id=event_id)
+            what = number - 11 if number % 5 == 0 else number
+            user, item = f"u{number % 11}", f"i{what * 7 % 17}"
+            value = b"bad" if number % 7 == 6 else event_bytes(user, item, "click", id=f"e{what}")
             self.log.produce(value, key=user.encode(), partition=number % 11 % NUM_PARTITIONS, timestamp_ms=NOW_MS)
         self.num_sent += num_records
 

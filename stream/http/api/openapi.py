@@ -8,7 +8,8 @@ from stream.config.settings import Settings
 from stream.http.api.list_routes import MAX_K
 from stream.http.api.problem_details import CONTENT_TYPE, PROBLEMS, problem_type
 from stream.versions import VERSIONS
-from stream.wire.schema import MAX_TIME_MS, Event, Recommendation
+from stream.wire.event_time import FIRST_TIME_MS, LAST_TIME_MS
+from stream.wire.schema import Event, Recommendation
 
 __all__ = ["openapi_document", "openapi_json"]
 
@@ -150,7 +151,7 @@ def _schemas(settings: Settings) -> dict[str, Any]:
                 choice |= longest
     for choice in event["ts"]["anyOf"]:
         if choice["type"] == "integer":
-            choice |= {"minimum": 0, "maximum": MAX_TIME_MS}
+            choice |= {"minimum": FIRST_TIME_MS, "maximum": LAST_TIME_MS}
     place = {
         "type": "object",
         "properties": {"partition": {"type": "integer"}, "offset": {"type": "integer"}},

@@ -251,8 +251,8 @@ def test_a_new_model_learns_batches_of_another_version_again_by_the_rules_of_now
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches(lives, 3)
-    monkeypatch.setattr("stream.learning.decisive.DECODE_VERSION", 2)
-    monkeypatch.setattr("stream.durability.relearn.DECODE_VERSION", 2)
+    monkeypatch.setattr("stream.learning.decisive.DECODE_VERSION", 3)
+    monkeypatch.setattr("stream.durability.relearn.DECODE_VERSION", 3)
 
     assert lives.start(how=Beginning("beginning")).recovered.num_batches == 3
 
@@ -262,9 +262,9 @@ def test_a_batch_of_another_version_of_decoding_is_told_apart_when_it_is_learned
 ) -> None:
     batches(lives, 1)
     [entry] = lives.journal()
-    monkeypatch.setattr("stream.durability.relearn.DECODE_VERSION", 2)
+    monkeypatch.setattr("stream.durability.relearn.DECODE_VERSION", 3)
 
     found, lists = relearn(lives.lives[-1].recovery.fresh(), entry, MemoryHistory(lives.log).records(entry), None)
 
-    assert str(found) == "epoch 1: the version of how a record becomes an event: expected 1, found 2"
+    assert str(found) == "epoch 1: the version of how a record becomes an event: expected 2, found 3"
     assert lists == []

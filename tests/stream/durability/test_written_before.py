@@ -46,6 +46,19 @@ CODES = {
 """Values of the unreadable records, and why each is one; the last has no whole envelope of a CloudEvent."""
 
 
+@pytest.fixture(autouse=True)
+def rules_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a version that decodes as that commit did, and knows repetitions by their ids alone.
+
+    What else is another rule since makes no difference to these records; tests/stream/durability/test_upgraded_rules.py
+    has what happens with the rules of now.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("stream.") and hasattr(module, "DECODE_VERSION"):
+            monkeypatch.setattr(module, "DECODE_VERSION", 1)
+    monkeypatch.setattr("stream.ingest.deduplication.event_print", lambda event: 0)
+
+
 @pytest.fixture
 def killed(tmp_path: Path) -> WrittenBefore:
     """The part whose worker was killed three batches after its checkpoint."""

@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 
 from online_models import StateError, digest, flatten, unflatten
-from stream.ingest.deduplication import Deduplicator
+from stream.ingest.deduplication import Deduplicator, Sighting, event_print
+from stream.wire.schema import Event
+
+
+def click(event_id: str | None, **fields: Any) -> Event:
+    return Event(**({"user": "ana", "item": "a", "type": "click", "id": event_id} | fields))
+
+
+def repeats(seen: Deduplicator, partition: int, event_id: str | None) -> bool:
+    return seen.sight(partition, click(event_id)) is Sighting.REPETITION
 
 
 def test_the_second_event_with_an_id_is_a_repetition() -> None:
     seen = Deduplicator(window=10)
 
-    assert [seen.is_repetition(0, "e1"), seen.is_repetition(0, "e2"), seen.is_repetition(0, "e1")] == [
+    assert [repeats(seen, 0, "e1"), repeats(seen, 0, "e2"), repeats(seen, 0, "e1")] == [
         False,
         False,
         True,
@@ -22,32 +31,75 @@ def test_the_second_event_with_an_id_is_a_repetition() -> None:
 def test_events_without_an_id_are_never_repetitions() -> None:
     seen = Deduplicator(window=10)
 
-    assert not seen.is_repetition(0, None)
-    assert not seen.is_repetition(0, None)
+    assert not repeats(seen, 0, None)
+    assert not repeats(seen, 0, None)
 
 
 def test_an_id_is_forgotten_when_the_window_has_moved_past_it() -> None:
     seen = Deduplicator(window=2)
     for event_id in ("e1", "e2", "e3"):
-        seen.is_repetition(0, event_id)
+        repeats(seen, 0, event_id)
 
     assert len(seen) == 2
-    assert seen.is_repetition(0, "e3")
-    assert not seen.is_repetition(0, "e1")
+    assert repeats(seen, 0, "e3")
+    assert not repeats(seen, 0, "e1")
+
+
+@pytest.mark.parametrize(
+    "other", [{"user": "ben"}, {"item": "b"}, {"type": "view"}, {"value": 2.0}, {"value": 0.0}], ids=str
+)
+def test_another_event_under_a_known_id_is_no_repetition_and_told_apart(other: dict[str, Any]) -> None:
+    seen = Deduplicator(window=10)
+    events = [click("e1"), click("e1", **other), click("e1"), click("e1", **other)]
+
+    assert [seen.sight(0, event) for event in events] == [
+        Sighting.NEW,
+        Sighting.REUSED_ID,
+        Sighting.REPETITION,
+        Sighting.REPETITION,
+    ]
+
+
+@pytest.mark.parametrize(
+    "other", [{"ts": 1_700_000_000_000}, {"session": "s"}, {"context": {"device": "ios"}}], ids=str
+)
+def test_a_retry_with_another_time_session_or_context_is_a_repetition(other: dict[str, Any]) -> None:
+    seen = Deduplicator(window=10)
+    seen.sight(0, click("e1"))
+
+    assert seen.sight(0, click("e1", **other)) is Sighting.REPETITION
+
+
+def test_one_id_for_everything_takes_no_more_room_than_the_window() -> None:
+    seen = Deduplicator(window=3)
+    events = [click("user", item=f"i{number}") for number in range(5)]
+
+    assert [seen.sight(0, event) for event in events] == [Sighting.NEW] + [Sighting.REUSED_ID] * 4
+    assert len(seen) == 3
+    assert [seen.sight(0, event) for event in reversed(events)] == [Sighting.REPETITION] * 3 + [Sighting.REUSED_ID] * 2
+
+
+def test_ids_of_a_version_that_knew_no_more_are_loaded_and_whatever_comes_under_one_is_a_repetition() -> None:
+    seen = Deduplicator(window=2)
+    seen.load({"window": 2, "partitions": np.array([0]), "lengths": np.array([1]), "ids": ["e1"]})
+
+    assert seen.sight(0, click("e1", item="other")) is Sighting.REPETITION
+    assert seen.sight(0, click("e2")) is Sighting.NEW
+    assert seen.sight(0, click("e2", item="other")) is Sighting.REUSED_ID
 
 
 def test_partitions_have_windows_of_their_own() -> None:
     seen = Deduplicator(window=10)
-    seen.is_repetition(0, "e1")
+    repeats(seen, 0, "e1")
 
-    assert not seen.is_repetition(1, "e1")
+    assert not repeats(seen, 1, "e1")
 
 
 def test_a_window_of_zero_switches_it_off() -> None:
     seen = Deduplicator(window=0)
-    seen.is_repetition(0, "e1")
+    repeats(seen, 0, "e1")
 
-    assert not seen.is_repetition(0, "e1")
+    assert not repeats(seen, 0, "e1")
     assert len(seen) == 0
 
 
@@ -55,7 +107,7 @@ def fed(seed: int, num_events: int, window: int = 50) -> Deduplicator:
     """Return one that has seen events of twelve partitions, a third of them repetitions."""
     seen = Deduplicator(window)
     for partition, event_id in events(seed, num_events):
-        seen.is_repetition(partition, event_id)
+        repeats(seen, partition, event_id)
     return seen
 
 
@@ -68,10 +120,10 @@ def events(seed: int, num_events: int) -> list[tuple[int, str]]:
 def test_the_oldest_id_is_forgotten_first_whatever_was_repeated() -> None:
     seen = Deduplicator(window=2)
     for event_id in ("e1", "e2", "e1", "e3"):  # the repetition does not make e1 any newer
-        seen.is_repetition(0, event_id)
+        repeats(seen, 0, event_id)
 
-    assert seen.is_repetition(0, "e2")
-    assert not seen.is_repetition(0, "e1")
+    assert repeats(seen, 0, "e2")
+    assert not repeats(seen, 0, "e1")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 300, 3000])
@@ -80,8 +132,8 @@ def test_a_restored_deduplicator_knows_what_the_original_knows(cut: int) -> None
     copy.load(unflatten(flatten(original.state())))
 
     later = events(2, 3000)
-    answers = [original.is_repetition(*event) for event in later]
-    assert [copy.is_repetition(*event) for event in later] == answers
+    answers = [repeats(original, *event) for event in later]
+    assert [repeats(copy, *event) for event in later] == answers
     assert 0 < sum(answers) < 3000
     assert digest(copy.state()) == digest(original.state())
 
@@ -89,7 +141,7 @@ def test_a_restored_deduplicator_knows_what_the_original_knows(cut: int) -> None
 def test_a_state_holds_ids_by_partition_number_oldest_first() -> None:
     seen = Deduplicator(window=2)
     for partition, event_id in ((10, "a"), (2, "b"), (10, "c"), (10, "d")):
-        seen.is_repetition(partition, event_id)
+        repeats(seen, partition, event_id)
 
     state = seen.state()
 
@@ -98,14 +150,15 @@ def test_a_state_holds_ids_by_partition_number_oldest_first() -> None:
         "partitions": [2, 10],
         "lengths": [1, 2],
         "ids": ["b", "c", "d"],
+        "prints": [event_print(click(None))] * 3,
     }
 
 
 def test_the_digest_does_not_tell_in_which_order_the_partitions_came() -> None:
     one, other = Deduplicator(window=5), Deduplicator(window=5)
     for partition in (0, 1):
-        one.is_repetition(partition, "e")
-        other.is_repetition(1 - partition, "e")
+        repeats(one, partition, "e")
+        repeats(other, 1 - partition, "e")
 
     assert digest(one.state()) == digest(other.state())
     assert digest(one.state()) != digest(Deduplicator(window=5).state())
@@ -119,8 +172,8 @@ def test_a_state_of_a_deduplicator_does_not_change_with_later_events() -> None:
     copy.load(state)
 
     for event in events(2, 1000):
-        seen.is_repetition(*event)
-        copy.is_repetition(*event)
+        repeats(seen, *event)
+        repeats(copy, *event)
 
     assert digest(state) == before
 
@@ -139,7 +192,9 @@ def test_a_state_of_a_deduplicator_does_not_change_with_later_events() -> None:
         ("lengths", np.array([[1, 2]]), r"dedup/lengths: expected a row of int64, got \[1, 2\] int64"),
         ("lengths", np.array([0, 3]), r"dedup/lengths: expected 1 to 2 for each of 2 partitions, 3 in all"),
         ("lengths", np.array([2, 2]), r"dedup/lengths: expected 1 to 2 for each of 2 partitions, 3 in all"),
-        ("ids", ["a", "b", "b"], r"dedup/ids: expected every id of partition 7 once, got repetitions"),
+        ("ids", ["a", "b", "b"], r"dedup/ids: expected every event of partition 7 once, got repetitions"),
+        ("prints", np.array([1, 2, 3]), r"dedup/prints: expected a row of uint64, got \[3\] int64"),
+        ("prints", np.array([1, 2], np.uint64), r"dedup/prints: expected one for each of 3 ids, got 2"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(part: str, value: Any, message: str) -> None:
@@ -148,10 +203,11 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(part: str, val
         "partitions": np.array([4, 7]),
         "lengths": np.array([1, 2]),
         "ids": ["a", "b", "c"],
+        "prints": np.array([1, 2, 2], np.uint64),
         part: value,
     }
     seen = Deduplicator(window=2)
-    seen.is_repetition(0, "mine")
+    repeats(seen, 0, "mine")
     before = digest(seen.state())
 
     with pytest.raises(StateError, match=message):

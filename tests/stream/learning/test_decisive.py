@@ -39,9 +39,10 @@ def test_the_hash_changes_with_what_is_learned_and_only_with_that() -> None:
 def test_what_was_hashed_before_the_software_was_told_has_the_hash_that_it_had(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert config_hash(Settings()) != HASH_OF_DEFAULTS
+    assert config_hash(Settings()) != HASH_OF_DEFAULTS  # model and decoding are others by now
 
     monkeypatch.setattr(decisive, "MODEL_VERSION", FIRST_MODEL_VERSION)
+    monkeypatch.setattr(decisive, "DECODE_VERSION", 1)
 
     assert config_hash(Settings()) == HASH_OF_DEFAULTS
 
@@ -50,7 +51,7 @@ def test_every_hyperparameter_and_both_versions_are_among_what_decides() -> None
     told = decisive_settings(Settings())
 
     assert told["model.version"] == MODEL_VERSION
-    assert told["events.decode_version"] == 1
+    assert told["events.decode_version"] == 2
     assert told["model.hyperparameters.sequence.width"] == 64
     assert told["model.hyperparameters.fusion.first_weights.transitions"] == 0.5
     for name in LearnerConfig().hyperparameters():

@@ -25,11 +25,12 @@ def stream(num_batches: int) -> list[list[Record]]:
     for number in range(num_batches * 8):
         partition = number % NUM_PARTITIONS
         fields: dict[str, Any] = {"ts": NOW_MS + number * 1000 - (600_000 if number % 7 == 3 else 0)}
+        what = number - NUM_PARTITIONS if number % 5 == 4 else number  # a fifth are the one before them again
         if number % 3:
-            fields["id"] = f"e{number - (NUM_PARTITIONS if number % 5 == 4 else 0)}"
+            fields["id"] = f"e{what}"
         kinds = ("click", "purchase", "dislike", "impression", "view")
-        user = f"u{number % 8}" if number % 4 < 2 else f"passer-by-{number}"
-        value = event_bytes(user, f"i{number * 7 % 131}", kinds[number % 5], **fields)
+        user = f"u{what % 8}" if what % 4 < 2 else f"passer-by-{what}"
+        value = event_bytes(user, f"i{what * 7 % 131}", kinds[what % 5], **fields)
         if number % 8 == 0:
             batches.append([])
         value = b"bad" if number % 11 == 6 else value
@@ -61,7 +62,7 @@ def learn(state: WorkerState, batches: Sequence[list[Record]]) -> list[tuple[Any
 @pytest.mark.slow
 @pytest.mark.parametrize("scorer", ["sequence", "transitions", "popularity", "mf"])
 def test_a_state_saved_in_the_middle_of_a_stream_goes_on_as_if_never_interrupted(scorer: str) -> None:
-    batches = stream(300 if scorer == "transitions" else 30)
+    batches = stream(400 if scorer == "transitions" else 30)
     middle = len(batches) // 2
     never = WorkerState(settings(scorer), range(NUM_PARTITIONS))
     learn(never, batches[:middle])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.wire.event_time import likely_unit
+from stream.wire.event_time import FIRST_TIME_MS, LAST_TIME_MS, likely_unit, time_problem
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,23 @@ from stream.wire.event_time import likely_unit
 )
 def test_a_number_is_of_the_unit_in_which_it_is_a_time_of_our_era(count: int, unit: str | None) -> None:
     assert likely_unit(count) == unit
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "said"),
+    [
+        (1_700_000_000, "it looks like seconds"),
+        (1_796_072_895_000_000, "it looks like microseconds"),
+        (1_796_072_895_000_000_000, "it looks like nanoseconds"),
+        (0, "--relative-time"),
+        (-1, "--relative-time"),
+        (10**30, "--relative-time"),
+    ],
+)
+def test_a_number_that_is_no_time_in_milliseconds_is_told_with_what_it_looks_like(time_ms: int, said: str) -> None:
+    assert said in (time_problem(time_ms) or "")
+
+
+@pytest.mark.parametrize("time_ms", [FIRST_TIME_MS, 1_700_000_000_000, LAST_TIME_MS])
+def test_a_time_of_our_era_has_no_problem(time_ms: int) -> None:
+    assert time_problem(time_ms) is None
