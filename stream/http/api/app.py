@@ -118,12 +118,22 @@ def _routes_about_us(parts: Parts) -> list[Route]:
     ]
 
 
+_CE_HEADERS = [f"ce-{name}" for name in ("id", "source", "specversion", "time", "type")]
+
+
 def _cors(origins: tuple[str, ...]) -> Middleware:
     return Middleware(
         CORSMiddleware,
         allow_origins=list(origins),
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "if-none-match", "last-event-id"],
+        allow_headers=[
+            "authorization",
+            "content-encoding",
+            "content-type",
+            "if-none-match",
+            "last-event-id",
+            *_CE_HEADERS,
+        ],
         expose_headers=["etag", "retry-after"],
     )
 

@@ -9,7 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from stream.config.settings import Settings
-from stream.http.api.event_bodies import PostedEvents
+from stream.http.api.event_bodies import PostedEvents, PostedRecord
+from stream.http.api.event_envelopes import Envelope, envelope_of, inflated
 from stream.http.api.problem_details import Problem
 from stream.log.kafka import AcknowledgedProducer, NotAcknowledged, NotWritten, Place
 from stream.telemetry.metrics import Metrics
@@ -72,17 +73,25 @@ class Posting:
 
     async def post(self, request: Request) -> Response:
         """Write the events of a request; 202 once all are acknowledged."""
-        _expect_json(request)
+        envelope = envelope_of(request.headers)
         body = bytearray()
         try:
             await self._read(request, body)
-            return await self._answer(bytes(body))
+            if envelope.is_gzip:
+                self._inflate(body)
+            return await self._answer(bytes(body), envelope)
         finally:
             self._in_flight.give_back(len(body))
 
-    async def _answer(self, body: bytes) -> Response:
+    def _inflate(self, body: bytearray) -> None:
+        whole = inflated(bytes(body), self._config.max_body_bytes)
+        self._in_flight.take(len(whole), len(body))
+        self._in_flight.give_back(len(body))
+        body[:] = whole
+
+    async def _answer(self, body: bytes, envelope: Envelope) -> Response:
         try:
-            records = self._posted.records(body, int(time.time() * 1000))
+            records = self._posted.records(body, int(time.time() * 1000), envelope)
         except Problem as problem:
             self._metrics.count(
                 "millstream_serve_events_total", problem.members.get("num_invalid", 0), outcome="invalid"
@@ -116,7 +125,7 @@ class Posting:
         except ClientDisconnect:
             raise Problem("slow-body", "the client left before its body was here") from None
 
-    async def _write(self, records: list[tuple[bytes, bytes]]) -> list[Place]:
+    async def _write(self, records: list[PostedRecord]) -> list[Place]:
         again = {"retry-after": "1"}
         if self._num_waiting >= MAX_WRITING + MAX_WAITING:
             self._metrics.count("millstream_serve_events_total", len(records), outcome="not_written")
@@ -135,11 +144,3 @@ class Posting:
             self._num_waiting -= 1
         self._metrics.count("millstream_serve_events_total", len(records), outcome="acknowledged")
         return written
-
-
-def _expect_json(request: Request) -> None:
-    # A page of another origin may send text/plain or a form without asking first, but not this type.
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        got = f"{media_type!r:.60}" if media_type else "none"
-        raise Problem("bad-media-type", f"expected the header Content-Type: application/json, got {got}")

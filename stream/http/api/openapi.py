@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from stream.config.settings import Settings
+from stream.http.api.event_envelopes import MEDIA_TYPES
 from stream.http.api.list_routes import MAX_K
 from stream.http.api.problem_details import CONTENT_TYPE, PROBLEMS, problem_type
 from stream.versions import VERSIONS
@@ -81,8 +82,9 @@ def _post_events(settings: Settings) -> dict[str, Any]:
         "summary": "Post one event, or several",
         "description": "202 when the brokers have acknowledged every event. If one is not valid none is written. After "
         "503, a timeout or a broken connection the events may be written, unless the type of the problem is "
-        f"{problem_type('not-written')}: send them again. With an id in each event a repetition is not learned twice.",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": [event, batch]}}}},
+        f"{problem_type('not-written')}: send them again. With an id in each event a repetition is not learned twice. "
+        "CloudEvents 1.0 are taken in binary mode (headers ce-…), structured and batched; bodies may be gzip.",
+        "requestBody": {"required": True, "content": _bodies({"anyOf": [event, batch]})},
         "responses": {
             "202": _json("Written; where each event is, in the order of the request.", "Accepted"),
             **_problems(
@@ -92,6 +94,12 @@ def _post_events(settings: Settings) -> dict[str, Any]:
             **_problems_of_v1(),
         },
     }  # fmt: skip
+
+
+def _bodies(plain: dict[str, Any]) -> dict[str, Any]:
+    one = {"$ref": _REF + "CloudEvent"}
+    schemas = (plain, {"anyOf": [one]}, {"anyOf": [{"type": "array", "items": one, "minItems": 1}]})
+    return {media_type: {"schema": schema} for media_type, schema in zip(MEDIA_TYPES, schemas, strict=True)}
 
 
 def _get_list() -> dict[str, Any]:
@@ -162,7 +170,17 @@ def _schemas(settings: Settings) -> dict[str, Any]:
         "properties": {"accepted": {"type": "integer"}, "records": {"type": "array", "items": place}},
         "required": ["accepted", "records"],
     }
-    return {**schemas, "Accepted": accepted, "Problem": _problem_schema()}
+    return {**schemas, "CloudEvent": _cloud_event_schema(), "Accepted": accepted, "Problem": _problem_schema()}
+
+
+def _cloud_event_schema() -> dict[str, Any]:
+    attributes = dict.fromkeys(("specversion", "id", "source", "type", "time"), _TEXT)
+    return {
+        "type": "object",
+        "description": "CloudEvents 1.0 in structured mode; source and id name the event, time dates it.",
+        "properties": {**attributes, "data": {"$ref": _REF + "Event"}},
+        "required": ["specversion", "id", "source", "type", "data"],
+    }
 
 
 def _problem_schema() -> dict[str, Any]:

@@ -20,7 +20,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-method": (405, "The path does not take this method"),
     "slow-body": (408, "The body came too slowly"),
     "body-too-large": (413, "The body is too large"),
-    "bad-media-type": (415, "The body must be application/json"),
+    "bad-media-type": (415, "The body must be JSON or CloudEvents, plain or gzip"),
     "wrong-host": (421, "This port does not answer to this name"),
     "bad-event": (422, "An event is not valid; nothing was written"),
     "bad-batch": (422, "The number of events is out of range; nothing was written"),

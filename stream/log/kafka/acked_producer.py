@@ -11,6 +11,7 @@ from stream.config.settings import KafkaSettings
 from stream.errors import BrokerUnreachable, MillstreamError, RefusedToStart
 from stream.log.kafka.client import client_options, compression, connecting, explain
 from stream.log.kafka.topic_admin import topic_names
+from stream.wire.records import Headers
 
 __all__ = ["AcknowledgedProducer", "NotAcknowledged", "NotWritten", "Place"]
 
@@ -60,8 +61,8 @@ class AcknowledgedProducer:
         self._failed_at = -RETRY_SECONDS
         self._failure = ""
 
-    def write(self, records: Sequence[tuple[bytes, bytes]]) -> list[Place]:
-        """Write key and value of each record, and return where they are.
+    def write(self, records: Sequence[tuple[bytes, bytes, Headers]]) -> list[Place]:
+        """Write key, value and headers of each record, and return where they are.
 
         The key decides the partition, as in Kafka's own clients (murmur2); the timestamp is that of writing.
 
@@ -72,7 +73,7 @@ class AcknowledgedProducer:
         deadline = time.monotonic() + self._timeout_seconds
         producer = self._connected()
         try:
-            futures = [producer.send(self._topic, key=key, value=value) for key, value in records]
+            futures = [producer.send(self._topic, key=key, value=value, headers=head) for key, value, head in records]
             acknowledged = [future.get(timeout=max(0.0, deadline - time.monotonic())) for future in futures]
         except (errors.KafkaError, OSError) as error:
             self._leave(producer)

@@ -1,5 +1,6 @@
 """A body becomes records, or a problem that names event and field; all or nothing."""
 
+import gzip
 from typing import Any
 
 import pytest
@@ -22,8 +23,11 @@ def problem_of(body: bytes) -> Problem:
 def test_one_event_and_a_batch_become_records_keyed_by_user_as_they_were_written() -> None:
     other = b'{"user":"b\\u00e9n", "item":"b",\n "type":"view", "colour":"red"}'
 
-    assert POSTED.records(GOOD, NOW_MS) == [(b"ana", GOOD)]
-    assert POSTED.records(b" [" + GOOD + b" ,\n" + other + b"] ", NOW_MS) == [(b"ana", GOOD), ("bén".encode(), other)]
+    assert POSTED.records(GOOD, NOW_MS) == [(b"ana", GOOD, [])]
+    assert POSTED.records(b" [" + GOOD + b" ,\n" + other + b"] ", NOW_MS) == [
+        (b"ana", GOOD, []),
+        ("bén".encode(), other, []),
+    ]
 
 
 def test_one_bad_event_refuses_all_and_each_bad_one_is_named_by_place_and_field() -> None:
@@ -48,6 +52,13 @@ def test_one_bad_event_refuses_all_and_each_bad_one_is_named_by_place_and_field(
         (b'{"user":"ana","item":5,"type":"view"}', "wrong_type", "$.item"),
         (event_bytes("u" * 21, "a"), "bad_id", "$.user"),
         (event_bytes("ana", "a", ts=NOW_MS + 3_600_001), "future_time", "$.ts"),
+        (event_bytes("ana", "a", ts=NOW_MS // 1000), "bad_time", "$.ts"),
+        (event_bytes("ana", "a", ts=NOW_MS * 1000), "bad_time", "$.ts"),
+        (event_bytes("ana", "a", ts=0), "bad_time", "$.ts"),
+        (event_bytes(" ", "a"), "bad_id", "$.user"),
+        (event_bytes("ana", "a", context='{"device":"ios"}'), "wrong_type", "$.context"),
+        (b'{"schema":{},"payload":' + GOOD + b"}", "missing_field", "$.user"),
+        (b'{"specversion":"1.0","data":' + GOOD + b"}", "bad_cloud_event", "$"),
         (event_bytes("ana", "a", session="s" * 21), "bad_id", "$.session"),
         (event_bytes("ana", "a", context={"x": "y" * 500}), "too_large", "$"),
         (b"5", "wrong_type", "$"),
@@ -82,3 +93,18 @@ def test_of_very_many_errors_the_first_hundred_are_told() -> None:
 
     assert caught.value.members["num_invalid"] == 300
     assert [error["index"] for error in caught.value.members["errors"]] == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (gzip.compress(GOOD, mtime=0), "compressed with gzip"),
+        (b"\xef\xbb\xbf" + GOOD, "byte-order mark of UTF-8"),
+        (GOOD.decode().encode("utf-16"), "byte-order mark of UTF-16"),
+        (GOOD[:-1], "it is no JSON"),
+    ],
+)
+def test_a_body_that_is_no_json_is_told_what_it_is(body: bytes, said: str) -> None:
+    problem = problem_of(body)
+
+    assert (problem.kind, said in problem.detail) == ("not-json", True)

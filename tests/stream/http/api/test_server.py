@@ -1,5 +1,7 @@
 """The server on a real broker: lists out, events in, and who is refused what."""
 
+import gzip
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,8 +11,12 @@ from urllib.parse import quote
 
 import pytest
 
-from stream.config.settings import Settings
+from stream.config.settings import EventSettings, Settings
+from stream.ingest.decode import Decoder
 from stream.log.kafka import EventProducer
+from stream.wire.decisions import Decisions
+from stream.wire.records import Record
+from stream.wire.schema import Event
 from tests.support.servers import JSON, Client, list_bytes, publish, records_in, serving, settings_on, until, with_serve
 
 EVENT = {"user": "ana", "item": "a", "type": "click"}
@@ -275,6 +281,86 @@ def test_a_body_that_is_too_large_is_refused_also_when_it_does_not_say_so(client
     assert (said.status, said.problem()) == (413, "body-too-large")
     assert (unsaid.status, unsaid.problem()) == (413, "body-too-large")
     assert client.post(b" " * 1_900 + b'{"user":"ana","item":"a","type":"click"}').status == 202
+
+
+CLOUD = {
+    "ce-specversion": "1.0",
+    "ce-id": "dup-1",
+    "ce-source": "/shop",
+    "ce-type": "t",
+    "ce-time": "2025-11-22T09:30:00Z",
+}
+WRAPPED = {"specversion": "1.0", "id": "7", "source": "/shop", "type": "t", "data": EVENT}
+
+
+def newest_record(settings: Settings, answer: Any) -> Record:
+    assert answer.status == 202, answer
+    place = answer.json()["records"][-1]
+    found = records_in(settings, settings.topics.events)
+    return next(one for one in found if (one.partition, one.offset) == (place["partition"], place["offset"]))
+
+
+def read_by_the_worker(written: Record) -> Event:
+    decoded = Decoder(EventSettings()).decode([written], Decisions(decoded_at_ms=written.timestamp_ms))
+    assert decoded.dead_letters == []
+    return decoded.events[0]
+
+
+def test_a_cloud_event_in_binary_mode_keeps_its_id_and_time_on_its_way_to_the_worker(
+    client: Client, settings: Settings
+) -> None:
+    written = newest_record(settings, client.post(EVENT, **CLOUD | {"ce-source": "/shop/%E2%82%AC"}))
+
+    assert dict(written.headers)["ce_time"] == b"2025-11-22T09:30:00Z"
+    assert read_by_the_worker(written).id == "/shop/€ dup-1"
+
+
+def test_structured_cloud_events_are_taken_one_by_one_and_in_batches(client: Client, settings: Settings) -> None:
+    one = client.post(WRAPPED, **{"content-type": "application/cloudevents+json; charset=utf-8"})
+    several = client.post([WRAPPED, WRAPPED | {"id": "8"}], **{"content-type": "application/cloudevents-batch+json"})
+
+    assert read_by_the_worker(newest_record(settings, one)).id == "/shop 7"
+    assert several.json()["accepted"] == 2
+    assert read_by_the_worker(newest_record(settings, several)).id == "/shop 8"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "problem", "said"),
+    [
+        (EVENT, {"ce-id": "dup-1"}, "bad-event", "ce-specversion: expected 1.0"),
+        (EVENT, CLOUD | {"ce-time": "yesterday"}, "bad-event", "ce-time: expected a time in RFC 3339"),
+        ([EVENT], CLOUD, "bad-batch", "one event in the envelope"),
+        (WRAPPED, {}, "bad-event", "application/cloudevents+json"),
+        (WRAPPED, {"content-type": "application/cloudevents-batch+json"}, "bad-batch", "an array of CloudEvents"),
+        (EVENT, {"content-type": "application/cloudevents+json"}, "bad-event", "$.data"),
+        (EVENT, {"content-encoding": "br"}, "bad-media-type", "Content-Encoding: gzip"),
+        (EVENT, {"content-encoding": "gzip"}, "not-json", "expected gzip"),
+        (gzip.compress(b"{}", mtime=0)[:-9], {"content-encoding": "gzip"}, "not-json", "cut off"),
+        (
+            gzip.compress(b" " * 2_001, mtime=0),
+            {"content-encoding": "gzip"},
+            "body-too-large",
+            "at most 2000 bytes inflated",
+        ),
+        (gzip.compress(b"{}", mtime=0), {}, "not-json", "compressed with gzip"),
+    ],
+)
+def test_an_envelope_that_cannot_be_read_is_refused_by_name(
+    client: Client, body: Any, headers: dict[str, str], problem: str, said: str
+) -> None:
+    answer = client.post(body, **headers)
+
+    assert (answer.problem(), said in answer.json()["detail"]) == (problem, True), answer
+
+
+def test_a_gzip_body_is_inflated_also_when_it_has_several_members(client: Client, settings: Settings) -> None:
+    text = json.dumps(EVENT | {"item": "zipped"}).encode()
+
+    written = newest_record(
+        settings, client.post(gzip.compress(text[:9]) + gzip.compress(text[9:]), **{"content-encoding": "gzip"})
+    )
+
+    assert written.value == text
 
 
 def test_what_happened_is_counted_by_path_and_not_by_user(client: Client) -> None:
