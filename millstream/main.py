@@ -26,7 +26,9 @@ from millstream.commands import (
     topics,
     verify,
 )
+from millstream.terminal.output import printed
 from stream.errors import EXIT_CODES, MillstreamError
+from stream.wire.escaping import printable
 
 __all__ = ["app", "main"]
 
@@ -81,9 +83,11 @@ app.command()(config.config)
 def main() -> None:
     """Run the command; errors of ours become one message on standard error and their exit code."""
     try:
-        app()
+        with printed():
+            app()
     except MillstreamError as error:
-        Console(stderr=True).print(Text(f"millstream: {error}", style="red"), soft_wrap=True)
+        told = "\n".join(map(printable, f"millstream: {error}".split("\n")))
+        Console(stderr=True).print(Text(told, style="red"), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -14,6 +14,7 @@ from millstream.terminal.read_only import as_time, open_store, rows_of
 from millstream.terminal.user_report import user_lines
 from stream.config.settings import Settings
 from stream.errors import RefusedToStart
+from stream.wire.escaping import printable
 
 if TYPE_CHECKING:  # they load torch, which only a command that needs it may do
     from online_models import State
@@ -117,10 +118,11 @@ def _print_rows(shown: str, rows: list[dict[str, Any]]) -> None:
     cells = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     for line in cells:
-        typer.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        shown_line = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        typer.echo("  " + printable(shown_line))
     for row in rows:
         if "reason" in row:
-            typer.echo(f"{row['name']}: {row['reason']}")
+            typer.echo(f"{row['name']}: {printable(row['reason'])}")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

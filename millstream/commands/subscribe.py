@@ -19,6 +19,7 @@ from millstream.terminal.options import BootstrapOption, ConfigOption, SetOption
 from producers.files.datasets import dataset, read_titles
 from producers.list_subscription import ListSubscription, PublishedList
 from producers.shutdown import StopFlag, stop_on_signals
+from stream.wire.escaping import printable
 
 __all__ = ["subscribe"]
 
@@ -59,8 +60,10 @@ def subscribe(
         stop_on_signals() as flag,
         ListSubscription(settings.kafka, topic, start=begin.value, user=user) as subscription,
     ):
-        _print_all(islice(_lists(subscription, flag, once=once), limit), show)
+        num_printed = _print_all(islice(_lists(subscription, flag, once=once), limit), show)
         _report_unreadable(subscription, topic)
+    if once and user is not None and not num_printed and limit != 0:
+        typer.echo(f"no list for {printable(user)} in {topic}", err=True)
 
 
 def _lists(subscription: ListSubscription, flag: StopFlag, *, once: bool) -> Iterator[PublishedList]:
@@ -80,14 +83,17 @@ def _reader_has_left() -> bool:
     return False
 
 
-def _print_all(lists: Iterator[PublishedList], show: Callable[[PublishedList], None]) -> None:
-    """Print until the lists end or the reader of our output leaves (`| head`), which is no error."""
+def _print_all(lists: Iterator[PublishedList], show: Callable[[PublishedList], None]) -> int:
+    """Print until the lists end or the reader of our output leaves (`| head`), which is no error; return how many."""
+    num_printed = 0
     try:
         for published in lists:
+            num_printed += 1
             show(published)
     except BrokenPipeError:
         # The interpreter flushes standard output once more at its end, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return num_printed
 
 
 def _json_printer(titles: Mapping[str, str]) -> Callable[[PublishedList], None]:
@@ -127,11 +133,11 @@ def _row(published: PublishedList, titles: Mapping[str, str]) -> Text:
     recommendation = published.recommendation
     at_ms = published.record.timestamp_ms if recommendation is None else recommendation.generated_at
     time = datetime.fromtimestamp(at_ms / 1000).strftime("%H:%M:%S")
-    row = Text.assemble((time, "dim"), "  ", (f"{published.user:{USER_WIDTH}}", "bold cyan"), "  ")
+    row = Text.assemble((time, "dim"), "  ", (f"{printable(published.user):{USER_WIDTH}}", "bold cyan"), "  ")
     if recommendation is None:
         return row.append("erased", "red")
     for place, ranked in enumerate(recommendation.items):
-        row.append(" · " if place else "").append(titles.get(ranked.item, ranked.item))
+        row.append(" · " if place else "").append(printable(titles.get(ranked.item, ranked.item)))
         row.append(f" {ranked.score:.2f}", "dim")
     return row
 

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from stream.errors import Unhealthy
+from stream.wire.escaping import printable
 
 __all__ = ["Finding", "Level", "as_json", "conclude", "error", "lines_of", "ok", "warning"]
 
@@ -55,7 +56,7 @@ def lines_of(findings: Iterable[Finding]) -> list[str]:
         lines.append(f"{finding.level:8} {finding.about:{width}}  {finding.message}")
         if finding.fix:
             lines.append(f"{'':8} {'':{width}}  -> {finding.fix}")
-    return lines
+    return [printable(line) for line in lines]
 
 
 def as_json(findings: Iterable[Finding]) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stream.config.settings import Settings
 from stream.errors import RefusedToStart
+from stream.wire.escaping import printable
 
 if TYPE_CHECKING:  # they load torch, which only a command that needs it may do
     from stream.durability.checkpoints import CheckpointStore
@@ -54,7 +55,7 @@ def open_past(settings: Settings) -> Iterator[OpenPast]:
     try:
         store = open_store(settings)
     except RefusedToStart as error:
-        typer.echo(f"note: {error}", err=True)
+        typer.echo(f"note: {printable(str(error))}", err=True)
         store = None
     history = KafkaHistory(settings)
     try:
@@ -102,9 +103,9 @@ class _LinesOfProgress:
 
 
 def rows_of(facts: Mapping[str, object], indent: str = "  ") -> list[str]:
-    """Return one line per fact, values below one another."""
+    """Return one line per fact, values below one another, with what does not print written out."""
     width = max(map(len, facts), default=0)
-    return [f"{indent}{name:{width}}  {value}" for name, value in facts.items()]
+    return [indent + printable(f"{name:{width}}  {value}") for name, value in facts.items()]
 
 
 def as_time(time_ms: int) -> str:
@@ -118,4 +119,4 @@ def as_time(time_ms: int) -> str:
 def say_remarks(remarks: list[str]) -> None:
     """Print what a reader has to know besides the result, once each."""
     for remark in dict.fromkeys(remarks):
-        typer.echo(f"note: {remark}")
+        typer.echo(f"note: {printable(remark)}")

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from stream.config.settings import Settings
 from stream.errors import ConfigError
+from stream.wire.text_encoding import read_text
 
 __all__ = ["CONFIG_VARIABLE", "ENV_PREFIX", "HIDDEN", "LoadedConfig", "SettingLine", "load_config", "setting_fields"]
 
@@ -31,6 +32,11 @@ _SERVICE_LINK = re.compile(r"MILLSTREAM_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?
 
 _LOGIN = re.compile(r"(://)[^/]*@")
 """User and password in a URL, as in `ftp://ana:secret@host/path`; the last @ ends them, as in what opens it."""
+
+
+_FORMS = {"kafka.bootstrap_servers": "expected host:port, or several as host:port,host:port"}
+_NAME_FORM = "expected letters, digits, dots, dashes and underlines"
+"""What people are told in place of a pattern: topics and identities have the same letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ def _file_source(path: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
     if path is None:
         return
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(read_text(path).replace("\r\n", "\n"))
     except OSError as error:
         raise ConfigError(f"settings file {path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -154,7 +160,8 @@ def _validated(values: Mapping[str, Any], origins: Mapping[str, str]) -> Setting
 
 def _problem(problem: Any, origins: Mapping[str, str]) -> str:
     name = ".".join(str(part) for part in problem["loc"][:2])
-    message = problem["msg"].removeprefix("Value error, ")
+    is_form = problem["type"] == "string_pattern_mismatch"
+    message = _FORMS.get(name, _NAME_FORM) if is_form else problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     fields = dict(setting_fields())
     if name not in fields:  # a rule between settings names them itself

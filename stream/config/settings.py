@@ -47,7 +47,7 @@ class KafkaSettings(_Section):
 
     bootstrap_servers: str = Field(
         "127.0.0.1:9092",
-        pattern=r"^\s*[^\s,]+:\d{1,5}(\s*,\s*[^\s,]+:\d{1,5})*\s*$",
+        pattern=r"^\s*[^\s,;]+:\d{1,5}(\s*,\s*[^\s,;]+:\d{1,5})*\s*$",
         description="Brokers, as host:port,host:port.",
     )
     client_id: Identity = Field("millstream", description="Prefix of the client ids seen in broker logs and quotas.")

@@ -12,6 +12,7 @@ from rich.text import Text
 from millstream.diagnosis.scrape import Scrape
 from millstream.local.demo.traffic import ListWatcher, Replay
 from stream.telemetry.metrics import MODELS
+from stream.wire.escaping import printable
 from stream.wire.schema import Recommendation
 
 __all__ = ["DemoView"]
@@ -101,11 +102,11 @@ class DemoView:
             table.add_row(
                 Text(f"{position:>2}", style="cyan"), Text(self._title(ranked.item)), Text(because, style="dim")
             )
-        title = f"user {self._shown.user}: just now, and the list after it (← because of)"
+        title = f"user {printable(self._shown.user)}: just now, and the list after it (← because of)"
         return Panel(table, title=Text(title), title_align="left")
 
     def _title(self, item: str) -> str:
-        return self._titles.get(item, item)[:34]
+        return printable(self._titles.get(item, item))[:34]
 
 
 def _quality(scrape: Scrape, k: int) -> Panel:

@@ -4,17 +4,9 @@ import codecs
 from typing import BinaryIO
 
 from producers.files.formats.conversion import Prefixed, converted, taken_apart
+from stream.wire.text_encoding import LONGEST_MARK, marked_encoding
 
 __all__ = ["as_utf8"]
-
-MARKS = (
-    # UTF-32 first: in its little-endian form its mark begins like that of UTF-16.
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-LONGEST = 4
 
 
 def as_utf8(stream: BinaryIO) -> BinaryIO:
@@ -22,13 +14,12 @@ def as_utf8(stream: BinaryIO) -> BinaryIO:
 
     Reading raises `ValueError` where UTF-16 or UTF-32 is damaged.
     """
-    first, stream = taken_apart(stream, LONGEST)
-    if first.startswith(codecs.BOM_UTF8):
-        return converted(stream, Prefixed(codecs.BOM_UTF8))
-    for mark, encoding in MARKS:
-        if first.startswith(mark):
-            return converted(converted(stream, Prefixed(mark)), _Recoding(encoding))
-    return stream
+    first, stream = taken_apart(stream, LONGEST_MARK)
+    mark, encoding = marked_encoding(first)
+    if not mark:
+        return stream
+    unmarked = converted(stream, Prefixed(mark))
+    return unmarked if encoding == "utf-8" else converted(unmarked, _Recoding(encoding))
 
 
 class _Recoding:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stream.errors import ConfigError
 from stream.logs import log_event
+from stream.wire.text_encoding import read_text
 
 __all__ = ["TokenFile"]
 
@@ -69,7 +70,7 @@ def _stamp_of(path: Path) -> _Stamp:
 
 
 def _digests_in(path: Path) -> list[bytes]:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_text(path).splitlines())
     return [_digest(line) for line in lines if line and not line.startswith("#")]
 
 

@@ -19,6 +19,7 @@ from stream.errors import (
     TransactionInDoubt,
 )
 from stream.wire.records import NO_TIMESTAMP, Record
+from stream.wire.text_encoding import read_text
 
 __all__ = ["client_options", "compression", "connecting", "explain", "to_record"]
 
@@ -114,7 +115,7 @@ def _secret(name: str, value: SecretStr | None, file: Path | None) -> str | None
     if file is None:
         return None
     try:
-        return _Hidden(file.read_text(encoding="utf-8").strip())
+        return _Hidden(read_text(file).strip())
     except OSError as error:
         raise ConfigError(f"{name}: expected a readable file, got {file}: {error.strerror}") from error
     except UnicodeDecodeError:

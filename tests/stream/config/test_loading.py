@@ -161,3 +161,19 @@ def test_a_login_inside_a_url_is_never_shown() -> None:
     shown = {line.name: line.value for line in loaded.lines()}
     assert shown["checkpoints.url"] == "ftp://********@host/checkpoints"
     assert loaded.settings.checkpoints.url == "ftp://ana:can@ry@host/checkpoints"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-8"])
+def test_a_settings_file_of_any_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "millstream.toml"
+    file.write_bytes('[model]\r\nk = 7\r\n[checkpoints]\r\nurl = "caf\u00e9"\r\n'.encode(encoding))
+
+    settings = load_config(file, environ={}).settings
+
+    assert (settings.model.k, settings.checkpoints.url) == (7, "caf\u00e9")
+
+
+@pytest.mark.parametrize("servers", ["127.0.0.1", "a:1;b:2", "a:1 b:2"])
+def test_brokers_in_another_form_are_refused_with_the_form_that_is_meant(servers: str) -> None:
+    with pytest.raises(ConfigError, match="expected host:port, or several as host:port,host:port, got"):
+        load_config(flags={"kafka.bootstrap_servers": servers}, environ={})

@@ -18,21 +18,27 @@ let titles = {};
 let source = null;
 let chipsAt = 0;
 
+// Characters that do not show are written out: an id can neither turn round what stands next to it nor hide in it.
+function printable(text) {
+  return String(text).replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+}
+
 function node(tag, className, text) {
   const made = document.createElement(tag);
   if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
+  if (text !== undefined) made.textContent = printable(text);
   return made;
 }
 
 function shape(tag, attributes, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text !== undefined) made.textContent = text;
+  if (text !== undefined) made.textContent = printable(text);
   return made;
 }
 
-function say(id, text) {
+function say(id, told) {
+  const text = printable(told);
   if ($(id).textContent !== text) $(id).textContent = text; // what is unchanged is not read out again
 }
 
@@ -166,7 +172,7 @@ function showRising(s) {
   $("rising").replaceChildren(...s.rising.map((rise) => {
     const line = node("li");
     const name = node("span", "name", titleOf(titles, rise.item));
-    name.title = rise.item;
+    name.title = printable(rise.item);
     const meter = node("span", "meter"), fill = node("span");
     fill.style.width = `${(100 * rise.lift) / most}%`;
     meter.append(fill);

@@ -106,3 +106,11 @@ def test_of_too_many_clients_the_longest_silent_one_is_forgotten() -> None:
 
     assert limit.wait_seconds("ana") == 1.0  # remembered
     assert limit.wait_seconds("ben") == 0.0  # begins anew
+
+
+def test_tokens_of_an_editor_that_writes_byte_order_marks_are_the_same(tmp_path: Path) -> None:
+    for encoding in ("utf-8-sig", "utf-16"):
+        file = tmp_path / encoding
+        file.write_bytes("secret-1\r\n".encode(encoding))
+
+        assert TokenFile(file).holder("secret-1") is not None
