@@ -7,21 +7,39 @@ import sys
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from millstream.commands.produce import parse_rate
+from millstream.commands.produce import parse_rate, report_rows
 from millstream.diagnosis.scrape import Scrape
 from millstream.local.demo.report import make_report
 from millstream.local.demo.session import DemoSession
 from millstream.local.demo.traffic import ListWatcher, Replay
 from millstream.local.demo.view import DemoView
 from millstream.terminal.options import ConfigOption, DeviceOption, SetOption, settings_from
+from millstream.terminal.reading_options import (
+    ColumnsOption,
+    DelimiterOption,
+    EachOption,
+    FormatOption,
+    MapOption,
+    MapTypeOption,
+    PresetOption,
+    RelativeTimeOption,
+    SkipBadOption,
+    TsFormatOption,
+    TsUnitOption,
+    TypeOption,
+    read_options,
+)
 from producers import Pacer, dataset
+from producers.files.event_files import EventFiles
 from producers.files.opening import expecting
+from producers.files.read_options import ReadOptions
+from stream.config.settings import Settings
 from stream.errors import ConfigError
 
 __all__ = ["demo"]
@@ -38,11 +56,23 @@ def demo(
         float | None, typer.Option(help="Replay recorded time this many times as fast, instead of --rate.")
     ] = None,
     dataset_name: Annotated[
-        str, typer.Option("--dataset", help="online-retail, otto-mini, or a parquet, CSV or JSONL file.")
+        str, typer.Option("--dataset", help="online-retail, otto-mini, or a file or folder as produce reads them.")
     ] = "online-retail",
     no_view: Annotated[bool, typer.Option("--no-view", help="Plain lines instead of the live view.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what was measured to this JSON file.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Save the last view as an SVG picture.")] = None,
+    preset: PresetOption = None,
+    map_: MapOption = None,
+    map_type: MapTypeOption = None,
+    type_: TypeOption = None,
+    format_: FormatOption = None,
+    columns: ColumnsOption = None,
+    delimiter: DelimiterOption = None,
+    each: EachOption = None,
+    ts_unit: TsUnitOption = None,
+    ts_format: TsFormatOption = None,
+    relative_time: RelativeTimeOption = False,
+    skip_bad: SkipBadOption = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     device: DeviceOption = None,
@@ -51,35 +81,89 @@ def demo(
 
     The bundled stream is real: a year of purchases in a British gift shop (UCI Online Retail, CC BY 4.0).
     """
+    options = read_options(
+        preset,
+        map_,
+        map_type,
+        columns,
+        default_type=type_,
+        format=format_,
+        delimiter=delimiter,
+        each=each,
+        ts_unit=ts_unit,
+        ts_format=ts_format,
+        relative_time=relative_time,
+        skip_bad=skip_bad,
+    )
     overrides = [*(set_ or []), *([f"model.device={device}"] if device else [])]
     settings = settings_from(config, overrides)
     pacer = Pacer(rate=parse_rate(rate)) if speed is None else Pacer(speed=speed)
-    limit, data = events or None, dataset(dataset_name)
+    source = _opened(dataset_name, options, settings)
     _check_writable("--report", report)
     _check_writable("--picture", picture)
     console = Console(stderr=True)
     with DemoSession(settings, config, overrides) as session:
         session.start(lambda step: console.print(f"[dim]{step}…[/]"))
-        console.print(
-            f"the page: {session.url}/\n"
-            f"[dim]broker {session.settings.kafka.bootstrap_servers}, metrics {session.url}/metrics; "
-            "Ctrl-C ends[/]"
-        )
-        start = time.monotonic()
-        view = DemoView(data.titles(), limit, settings.model.k)
-        show = _PlainLines(console, settings.model.k) if no_view or not sys.stdout.isatty() else _LiveView(view)
-
-        def tick(replay: Replay, watcher: ListWatcher, scrape: Scrape) -> None:
-            view.observe(scrape)
-            show.tick(replay, watcher, scrape)
-
-        with show:
-            replay, watcher = session.replay(data, pacer, limit, tick)
-        assert session.newest_scrape is not None
-        measured = make_report(replay, watcher, session.newest_scrape, session.last_commit_seconds(start))
+        _say_where(session, console)
+        view = DemoView(source.titles, events or None, settings.model.k)
+        has_view = sys.stdout.isatty() and not no_view
+        show = _LiveView(view) if has_view else _PlainLines(console, settings.model.k)
+        measured, last = _play(session, source, pacer, events or None, view, show)
         if picture is not None:
-            _save_picture(view.render(replay, watcher, session.newest_scrape), picture)
+            _save_picture(last, picture)
+    report_rows(source.events)
     _finish(measured, report, console)
+
+
+class _Source(NamedTuple):
+    """What is replayed."""
+
+    events: EventFiles
+    titles: dict[str, str]
+
+
+def _opened(name: str, options: ReadOptions, settings: Settings) -> _Source:
+    """Open a data set before anything starts; what its first row is at fault for is said at once.
+
+    Raises:
+        ConfigError: it cannot be read as the options say, or holds no event.
+    """
+    found = dataset(name, options.format)
+    chosen = found.events(options, limits=settings.events)
+    first = next(iter(chosen), None)
+    if first is None:
+        raise ConfigError(f"--dataset {name}: expected events, found none")
+    return _Source(chosen, found.titles())
+
+
+def _say_where(session: DemoSession, console: Console) -> None:
+    console.print(
+        f"the page: {session.url}/\n"
+        f"[dim]broker {session.settings.kafka.bootstrap_servers}, metrics {session.url}/metrics; "
+        "Ctrl-C ends[/]"
+    )
+
+
+def _play(
+    session: DemoSession,
+    source: _Source,
+    pacer: Pacer,
+    limit: int | None,
+    view: DemoView,
+    show: "_PlainLines | _LiveView",
+) -> tuple[dict[str, Any], RenderableType]:
+    """Replay the events; return what was measured, and the last view."""
+    start = time.monotonic()
+
+    def tick(replay: Replay, watcher: ListWatcher, scrape: Scrape) -> None:
+        view.observe(scrape)
+        show.tick(replay, watcher, scrape)
+
+    with show:
+        replay, watcher = session.replay(source.events, source.titles, pacer, limit, tick)
+    assert session.newest_scrape is not None
+    measured = make_report(replay, watcher, session.newest_scrape, session.last_commit_seconds(start))
+    return measured, view.render(replay, watcher, session.newest_scrape)
 
 
 def _check_writable(flag: str, file: Path | None) -> None:

@@ -45,7 +45,7 @@ from stream.errors import ConfigError, MillstreamError
 from stream.wire.escaping import printable
 from stream.wire.schema import Event
 
-__all__ = ["parse_rate", "produce", "send_records"]
+__all__ = ["parse_rate", "produce", "report_rows", "send_records"]
 
 REFRESH_SECONDS = 0.1
 STANDARD_INPUT = "-"
@@ -113,7 +113,7 @@ def produce(
             try:
                 send_records(sender, records, pacer, flag, total)
             finally:
-                _report_rows(events)
+                report_rows(events)
 
 
 def send_records(
@@ -162,6 +162,29 @@ def parse_rate(text: str | None) -> float | None:
         return float(text.removesuffix("/s"))
     except ValueError:
         raise ConfigError(f"--rate: expected a number of events a second, or max, got {text}") from None
+
+
+def report_rows(events: EventFiles) -> None:
+    """Print what became of the rows: so many read, so many events, skipped and left out."""
+    if events.num_bad:
+        typer.echo(
+            f"skipped {events.num_bad:,} rows that are no events; the first: {printable(str(events.first_bad))}",
+            err=True,
+        )
+    if events.num_left_out:
+        typer.echo(f"left out {events.num_left_out:,} rows of types that --map-type leaves out", err=True)
+    num_refused = events.num_read - events.num_events - events.num_bad - events.num_left_out
+    typer.echo(
+        f"read {events.num_read:,} rows: {events.num_events:,} events, {events.num_bad:,} skipped, "
+        f"{events.num_left_out:,} left out{'; stopped at the last one' if num_refused else ''}",
+        err=True,
+    )
+    if events.num_repeated_ids:
+        typer.echo(
+            f"warning: {events.num_repeated_ids:,} events have an id that an earlier one has, and the worker skips "
+            "such repetitions. Where the column id is no unique name of an event, say --map id= (no column)",
+            err=True,
+        )
 
 
 def _opened(file: str, options: ReadOptions, limits: EventSettings, flag: StopFlag) -> Sequence[EventFile]:
@@ -221,25 +244,3 @@ def _report_sent(sender: EventSender, seconds: float, *, stopped: bool) -> None:
         f"{'stopped: ' if stopped else ''}sent {sender.num_sent:,} events ({sender.num_bytes:,} bytes) "
         f"in {seconds:.1f} s: {rate:,.0f} events/s" + (f"; {lost:,} of them not acknowledged" if lost else "")
     )
-
-
-def _report_rows(events: EventFiles) -> None:
-    if events.num_bad:
-        typer.echo(
-            f"skipped {events.num_bad:,} rows that are no events; the first: {printable(str(events.first_bad))}",
-            err=True,
-        )
-    if events.num_left_out:
-        typer.echo(f"left out {events.num_left_out:,} rows of types that --map-type leaves out", err=True)
-    num_refused = events.num_read - events.num_events - events.num_bad - events.num_left_out
-    typer.echo(
-        f"read {events.num_read:,} rows: {events.num_events:,} events, {events.num_bad:,} skipped, "
-        f"{events.num_left_out:,} left out{'; stopped at the last one' if num_refused else ''}",
-        err=True,
-    )
-    if events.num_repeated_ids:
-        typer.echo(
-            f"warning: {events.num_repeated_ids:,} events have an id that an earlier one has, and the worker skips "
-            "such repetitions. Where the column id is no unique name of an event, say --map id= (no column)",
-            err=True,
-        )

@@ -163,3 +163,69 @@ def test_a_worker_that_cannot_start_ends_the_demo_with_its_words_and_its_status(
 
     assert ended.returncode == 4
     assert "each of 4 partitions gets 250 user rows" in ended.stderr
+
+
+SHOP_LOG = "time,who,what,sku\n" + "".join(
+    f"{1_700_000_000 + number},v{number % 7},{('view', 'addtocart')[number % 2]},s{number % 5}\n"
+    for number in range(60)
+)
+READING = [
+    "--map",
+    "user=who",
+    "--map",
+    "item=sku",
+    "--map",
+    "type=what",
+    "--map",
+    "ts=time",
+    "--map-type",
+    "addtocart=cart",
+]
+
+
+def test_a_file_of_ones_own_is_replayed_with_the_reading_options_of_produce(tmp_path: Path) -> None:
+    file, report = tmp_path / "shop.csv", tmp_path / "r.json"
+    file.write_text(SHOP_LOG + "1700000100,v1,refund,s1\n")
+
+    ended = subprocess.run(
+        [
+            *COMMAND,
+            "--dataset",
+            str(file),
+            *READING,
+            "--ts-unit",
+            "s",
+            "--skip-bad",
+            "--rate",
+            "max",
+            "--report",
+            str(report),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(report.read_text())["events_in"] == 60
+    assert "read 61 rows: 60 events, 1 skipped, 0 left out" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SHOP_LOG, "no column user"),
+        ("user,item,type\nana,a,addtocart\n", "--map-type addtocart=TYPE"),
+        ("user,item,type\n", "found none"),
+    ],
+)
+def test_a_file_that_cannot_be_read_ends_the_demo_before_anything_starts(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "shop.csv"
+    file.write_text(text)
+
+    ended = subprocess.run(
+        [*COMMAND, "--dataset", str(file)], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
+
+    assert (ended.returncode, said in ended.stderr, "starting" in ended.stderr) == (3, True, False), ended.stderr

@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -15,7 +15,7 @@ from millstream.diagnosis.worker_client import is_ready, scrape
 from millstream.local.demo.traffic import ListWatcher, Replay
 from millstream.local.embedded_broker import HOST, EmbeddedBroker, free_port
 from millstream.local.guarded_process import GuardedProcess
-from producers import Dataset, Pacer
+from producers import Event, Pacer
 from producers.item_titles import send_titles
 from stream.config.settings import Settings
 from stream.errors import MillstreamError
@@ -76,15 +76,27 @@ class DemoSession:
             time.sleep(TICK_SECONDS)
 
     def replay(
-        self, data: Dataset, pacer: Pacer, limit: int | None, on_tick: Callable[[Replay, ListWatcher, Scrape], None]
+        self,
+        events: Iterable[Event],
+        titles: Mapping[str, str],
+        pacer: Pacer,
+        limit: int | None,
+        on_tick: Callable[[Replay, ListWatcher, Scrape], None],
     ) -> tuple[Replay, ListWatcher]:
         """Send the events and return when every one has come through; Ctrl-C sends no more and waits for the rest.
+
+        Args:
+            events: what to send.
+            titles: item to title, for the page.
+            pacer: when each event is due.
+            limit: how many events at most; None: all.
+            on_tick: told how it goes, a few times a second.
 
         Raises:
             MillstreamError: producer, worker or subscriber failed.
         """
-        replay, watcher = Replay(self.settings, data, pacer, limit), ListWatcher(self.settings)
-        send_titles(data.titles(), self.settings.kafka, self.settings.topics.items)
+        replay, watcher = Replay(self.settings, events, pacer, limit), ListWatcher(self.settings)
+        send_titles(titles, self.settings.kafka, self.settings.topics.items)
         watcher.start()
         replay.start()
         try:

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from itertools import islice
 
 import msgspec
 import numpy as np
 
-from producers import Dataset, Event, EventSender, Pacer, paced
+from producers import Event, EventSender, Pacer, paced
 from stream.config.settings import Settings
 from stream.errors import MillstreamError
 from stream.log.kafka import TopicReader
@@ -23,17 +24,17 @@ SOURCE_TIMESTAMP = f"{SOURCE_PREFIX}timestamp"
 
 
 class Replay:
-    """Sends a data set's events on a thread of its own.
+    """Sends events on a thread of its own.
 
     Args:
-        settings: connection and topic.
-        data: what to send.
+        settings: connection and topic, and what the worker accepts.
+        events: what to send.
         pacer: when each event is due.
         limit: how many events at most; None: all.
     """
 
-    def __init__(self, settings: Settings, data: Dataset, pacer: Pacer, limit: int | None) -> None:
-        self._settings, self._data, self._pacer, self._limit = settings, data, pacer, limit
+    def __init__(self, settings: Settings, events: Iterable[Event], pacer: Pacer, limit: int | None) -> None:
+        self._settings, self._events, self._pacer, self._limit = settings, events, pacer, limit
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-producer", daemon=True)
         self._newest: OrderedDict[str, deque[Event]] = OrderedDict()
@@ -60,8 +61,9 @@ class Replay:
     def _run(self) -> None:
         start = time.monotonic()
         try:
-            with EventSender(self._settings.kafka, self._settings.topics.events) as sender:
-                for event in paced(islice(self._data.events(), self._limit), self._pacer):
+            settings = self._settings
+            with EventSender(settings.kafka, settings.topics.events, limits=settings.events) as sender:
+                for event in paced(islice(self._events, self._limit), self._pacer):
                     if self._stop.is_set():
                         break
                     sender.send(event)
