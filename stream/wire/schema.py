@@ -68,14 +68,16 @@ class Event(Struct, frozen=True, omit_defaults=True):
 
 
 class Item(Struct, frozen=True, omit_defaults=True):
-    """What is known of an item; value of a record of the topic `items`, key = the item id. Null value: withdrawn."""
+    """What is known of an item, for titles; value of a record of the topic `items`, key = the item id.
+
+    Null value: nothing is known any more. It takes no item out of the lists, and neither does anything else here.
+    """
 
     item: Annotated[str, Meta(min_length=1, description="Item id. Also the record's key.")]
     title: str | None = None
     text: str | None = None
     categories: list[str] | None = None
     price: float | None = None
-    available: bool | None = None
     attributes: dict[str, str | int | float | bool | None] | None = None
 
 

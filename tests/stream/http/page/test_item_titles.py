@@ -30,7 +30,7 @@ def unread(settings: Settings | None = None) -> Titles:
     return Titles(settings or small_settings(), refuse)
 
 
-def test_the_newest_title_of_an_item_counts_and_a_withdrawn_item_has_none() -> None:
+def test_the_newest_title_of_an_item_counts_and_one_without_a_value_has_none() -> None:
     titles = unread()
     titles.take(
         [
