@@ -3,6 +3,7 @@
     python -m benchmarks.quality --events events.parquet --models quick --report out.json --plot out.png
 
 The file needs the columns user, item and ts (milliseconds or timestamps); type and session are used where they are.
+Other files are told how they are understood as of `millstream produce`: --preset retailrocket, --map user=customer_id.
 """
 
 import argparse
@@ -15,11 +16,13 @@ from rich.console import Console
 
 from benchmarks.quality.children import OURS, Job, missing_package, run_child, with_seed
 from benchmarks.quality.errors import QualityError
+from benchmarks.quality.mapped_table import reading
 from benchmarks.quality.peers import PEERS, QUICK
 from benchmarks.quality.plot import check_matplotlib, draw
 from benchmarks.quality.protocol import Rules
 from benchmarks.quality.report import facts_of, merged_seeds, progress, show_header, show_table, write_report
 from benchmarks.quality.stream import Stream, read_stream
+from producers.files.presets import PRESETS
 
 MODELS = (OURS, *PEERS)
 WIDTH_OF_FILES = 160
@@ -43,7 +46,9 @@ def _run(options: argparse.Namespace) -> int:
     names, seeds, rules = chosen(options.models), _seeds(options), _rules(options)
     if options.plot is not None:
         check_matplotlib()
-    stream = read_stream(options.events, items=options.items, only=options.type, limit=options.limit)
+    given = {"ts_unit": options.ts_unit, "relative_time": options.relative_time, "skip_bad": options.skip_bad}
+    how = reading(options.preset, options.map, options.map_type, **given)
+    stream = read_stream(options.events, items=options.items, only=options.type, limit=options.limit, options=how)
     report: dict[str, Any] = {**facts_of(stream, rules), "models": {}, "not_run": {}, "failed": {}}
     report["protocol"]["seeds"] = seeds
     show_header(console, report)
@@ -137,6 +142,12 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--events", type=Path, required=True, help="parquet, .csv or .jsonl: user, item, ts")
+    parser.add_argument("--preset", help=f"a public file in its published form: {', '.join(PRESETS)}")
+    parser.add_argument("--map", action="append", metavar="FIELD=COLUMN", help="as of millstream produce")
+    parser.add_argument("--map-type", action="append", metavar="THEIRS=OURS", help="as of millstream produce")
+    parser.add_argument("--ts-unit", help="as of millstream produce")
+    parser.add_argument("--relative-time", action="store_true", help="as of millstream produce")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out rows that are no events")
     parser.add_argument("--items", type=Path, help="catalogue: only events of its items are kept")
     parser.add_argument("--models", default="quick", help=f"all, quick (default), or some of {', '.join(MODELS)}")
     parser.add_argument("--batch", type=int, default=256, help="events per micro-batch (default 256)")

@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.quality.errors import QualityError
+from benchmarks.quality.mapped_table import read_mapped_table
 from benchmarks.quality.text_table import read_text_table
 from producers.files.cells import EXACT_BELOW
 from producers.files.formats.table import format_of
+from producers.files.read_options import ReadOptions
 from stream.wire.event_time import likely_unit
 
 __all__ = ["Events", "Stream", "arranged", "read_stream", "shuffle_ties"]
@@ -80,7 +82,14 @@ class Stream:
         return len(self.events)
 
 
-def read_stream(path: Path, *, items: Path | None = None, only: str | None = None, limit: int | None = None) -> Stream:
+def read_stream(
+    path: Path,
+    *,
+    items: Path | None = None,
+    only: str | None = None,
+    limit: int | None = None,
+    options: ReadOptions | None = None,
+) -> Stream:
     """Return the events of ``path``, stably sorted by time.
 
     Args:
@@ -90,16 +99,17 @@ def read_stream(path: Path, *, items: Path | None = None, only: str | None = Non
             ``merchandise`` is false where it has that column.
         only: keep events of this type.
         limit: keep the first so many events of what is left.
+        options: how the file is understood, where it has not these columns.
 
     Raises:
         QualityError: no such file, a column is missing, or nothing is left.
     """
-    table = _read(path, COLUMNS)
+    table = _read(path, COLUMNS) if options is None else read_mapped_table(path, options)
     missing = [name for name in NEEDED if name not in table.column_names]
     if missing:
         raise QualityError(
             f"{path}: expected the columns user, item and ts, got no {', '.join(missing)} "
-            f"(it has {', '.join(table.column_names) or 'none of them'}): rename the columns"
+            f"(it has {', '.join(table.column_names) or 'none of them'}): say which they are with --map or --preset"
         )
     facts: dict[str, Any] = {"file": path.name, "num_rows_read": table.num_rows}
     table = _without_gaps(table, facts)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.quality.errors import QualityError
+from benchmarks.quality.mapped_table import reading
 from benchmarks.quality.stream import Stream, read_stream
 
 
@@ -168,3 +169,49 @@ def test_ids_that_lost_digits_are_refused_and_those_in_bytes_are_text(tmp_path: 
     assert rows(read_stream(written(tmp_path, user=[b"a", b"b"], item=[1.0, 2.0], ts=[1, 2])))[0] == [0, 1]
     with pytest.raises(QualityError, match="user: expected ids, got floats of 2\\^53 and more"):
         read_stream(written(tmp_path, user=[2.0**53], item=[1], ts=[1]))
+
+
+SHOP_LOG = (
+    "timestamp,visitorid,event,itemid,transactionid\n"
+    "1433221332117,7,view,355908,\n"
+    "1433224214164,8,addtocart,248676,\n"
+    "1433221999827,7,transaction,318965,4000\n"
+)
+
+
+def test_a_public_file_is_read_by_its_preset_as_produce_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "shop.csv"
+    path.write_text(SHOP_LOG)
+
+    stream = read_stream(path, options=reading("retailrocket", None, None))
+
+    assert rows(stream)[0] == [0, 0, 1]
+    assert stream.facts["types"] == {"view": 1, "purchase": 1, "cart": 1}
+    assert stream.events.times_ms.tolist() == [1433221332117, 1433221999827, 1433224214164]
+    assert not stream.has_sessions
+
+
+def test_columns_of_other_names_are_mapped_and_a_file_without_our_types_has_one(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("kunde;sku;wann\nana;1;1433221332\nben;2;1433221333\n")
+
+    stream = read_stream(path, options=reading(None, ["user=kunde", "item=sku", "ts=wann"], None, ts_unit="s"))
+
+    assert (len(stream), stream.num_users, stream.facts["types"]) == (2, 2, {"view": 2})
+
+
+@pytest.mark.parametrize(
+    ("map_", "said"), [(["user=nobody"], "no such column"), (["user=kunde", "item=sku", "ts=wann"], "--ts-unit s")]
+)
+def test_a_file_that_cannot_be_understood_so_is_refused(tmp_path: Path, map_: list[str], said: str) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("kunde;sku;wann\nana;1;1433221332\n")
+
+    with pytest.raises(QualityError, match=said):
+        read_stream(path, options=reading(None, map_, None))
+
+
+def test_nothing_said_is_no_reading_and_nonsense_is_refused() -> None:
+    assert reading(None, None, None, ts_unit=None, relative_time=False) is None
+    with pytest.raises(QualityError, match="--preset: expected one of"):
+        reading("nonsense", None, None)
