@@ -32,25 +32,27 @@ def sender_findings(metrics: Scrape) -> Iterator[Finding]:
     """
     reused = int(metrics.value("millstream_reused_ids_total"))
     if reused:
-        message = f"{_events(reused)} came under an id that another event has had, and were learned"
+        message = f"{_number(reused, 'event')} learned under an id that another event has had"
         fix = "give every event an id of its own, or none (a file whose column id is something else: --map id=)"
         yield warning("ids", message, fix)
     total = metrics.value("millstream_events_total")
     repeated = int(metrics.value("millstream_events_total", outcome="duplicate"))
     if repeated > MAX_REPETITION_RATIO * total:
-        message = f"{_events(repeated)}, {repeated / total:.0%} of all, were repetitions and skipped"
+        message = f"{_number(repeated, 'event')} skipped as repetitions, {repeated / total:.0%} of all"
         yield warning("repetitions", message, "find the sender that sends the same events again")
     split = int(metrics.value("millstream_split_users_total"))
     if split:
-        message = f"{split:,} users came in a second partition: each has two histories that know nothing of each other"
+        message = f"{_number(split, 'user')} in two partitions, with two histories that know nothing of each other"
         yield warning("keys", message, _KEY_FIX)
     missing, other = (
         int(metrics.value("millstream_key_mismatch_total", reason=reason)) for reason in ("missing", "other")
     )
     if missing or other:
-        message = f"{_events(missing)} had no key, {other:,} another one than their user: their order is not kept"
+        message = (
+            f"{_number(missing, 'event')} without a key, {other:,} with another one than the user: without an order"
+        )
         yield warning("keys", message, _KEY_FIX)
 
 
-def _events(number: int) -> str:
-    return f"{number:,} event{'s' * (number != 1)}"
+def _number(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
