@@ -179,7 +179,7 @@ def test_a_stream_of_whatever_comes_adds_up_and_is_verified_equal(
     sent: list[tuple[bytes, Headers, int]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        stream = Stream(Path(folder) / "checkpoints", fast_settings())
+        stream = Stream(Path(folder) / "checkpoints", fast_settings(batching={"max_events": 8}))
         stream.start()
         sent += sent[-1:] * (-len(sent) % stream.settings.batching.max_events)  # the clock stands: batches close full
         for value, head, partition in sent:

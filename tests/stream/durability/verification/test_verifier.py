@@ -16,7 +16,8 @@ from stream.errors import ConfigError, RefusedToStart, VerificationFailed
 from stream.wire.fingerprint import add_records, hex_digits
 from stream.wire.records import OutRecord
 from stream.wire.schema import OffsetRange
-from tests.support.events import small_settings
+from tests.support.events import NOW_MS, event_bytes, small_settings
+from tests.support.lives import fast_settings
 from tests.support.past_streams import Stream
 
 END = 20
@@ -437,3 +438,37 @@ def test_a_group_without_offsets_is_remarked_and_no_difference(stream: Stream) -
 
     assert "no committed offsets" in report.remarks[0]
     assert not report.offsets_are_equal
+
+
+def split(tmp_path: Path) -> Stream:
+    """Return a stream whose user ana came in both partitions within one batch."""
+    stream = Stream(tmp_path / "checkpoints", fast_settings())
+    stream.start()
+    for number, item in enumerate("abab"):
+        value = event_bytes("ana", item, "click")
+        stream.log.produce(value, key=b"ana", partition=number % 2, timestamp_ms=NOW_MS)
+    stream.work()
+    return stream
+
+
+def test_two_lists_of_a_user_who_came_in_two_partitions_are_equal_also_when_compaction_took_the_older(
+    tmp_path: Path,
+) -> None:
+    stream = split(tmp_path)
+    assert [record.key for record in stream.lists()] == [b"ana", b"ana"]
+
+    assert (stream.verify().num_lists, stream.verify().num_lists_there) == (2, 2)
+    stream.compact()
+    assert (stream.verify().num_lists, stream.verify().num_lists_there) == (2, 1)
+
+
+def test_a_third_list_of_such_a_user_and_two_in_the_wrong_order_are_found(tmp_path: Path) -> None:
+    stream = split(tmp_path)
+    stream.lists().reverse()
+    with pytest.raises(Parted, match="list of user 'ana'"):
+        stream.verify()
+
+    stream.lists().reverse()
+    stream.lists().append(stream.lists()[-1])
+    with pytest.raises(Parted, match="expected it 2 times"):
+        stream.verify()
