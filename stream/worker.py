@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from stream.checkpoint_schedule import Checkpointing
 from stream.config.settings import Settings
@@ -54,7 +55,11 @@ class Worker:
             # pipeline comes last: it ends the worker that runs now.
             self._page = Page(settings, self._health) if settings.metrics.page != "off" else None
             routes = self._page.routes() if self._page else []
-            self._server = HttpServer(create_app(self._metrics, self._health, routes), settings.metrics)
+            self._server = HttpServer(
+                create_app(self._metrics, self._health, routes),
+                settings.metrics,
+                tell_connections=partial(self._metrics.set, "millstream_http_connections"),
+            )
             self._server.start()
             undo.callback(self._end_server)
             config = settings.checkpoints
@@ -136,6 +141,7 @@ class Worker:
         self._checkpointing.after_batch(pipeline)
         lag = self._transport.lag()
         self._observer.lag(lag)
+        self._observer.held_back(self._transport.held_back)
         is_full = report is not None and report.is_full
         self._health.beat(pipeline.positions(), lag, self._transport.silent_seconds(), is_full=is_full)
         self._show(report, lag)

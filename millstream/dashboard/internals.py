@@ -154,5 +154,28 @@ INTERNALS = Board(
                 width=8,
             ),
         ),
+        (
+            Panel(
+                title="Held back by producers",
+                description="For how long a producer's open transaction has kept records from being read.",
+                unit="s",
+                queries=(Query("max(millstream_held_back_seconds)", "longest"),),
+                width=8,
+            ),
+            Panel(
+                title="Foreign records in the journal",
+                description="Records of the journal topic that are none of ours, as far as the last start looked back.",
+                unit="short",
+                queries=(Query("max(millstream_journal_foreign_records)", "records"),),
+                width=8,
+            ),
+            Panel(
+                title="Connections",
+                description="Connections to the worker's port, idle ones too.",
+                unit="short",
+                queries=(Query("sum by (instance) (millstream_http_connections)", "{{instance}}"),),
+                width=8,
+            ),
+        ),
     ),
 )

@@ -89,9 +89,12 @@ HIT_RATIO = Panel(
 )
 _LAG = Panel(
     title="Events waiting",
-    description="Committed records that were not read yet, by partition. A burst goes back to 0 by itself.",
+    description="Committed records not read yet, by partition, and those behind a producer's open transaction.",
     unit="short",
-    queries=(Query("sum by (partition) (millstream_consumer_lag_records)", "partition {{partition}}"),),
+    queries=(
+        Query("sum by (partition) (millstream_consumer_lag_records)", "partition {{partition}}"),
+        Query("sum(millstream_held_back_records)", "held back by a producer"),
+    ),
     is_stacked=True,
 )
 STAGES = Panel(

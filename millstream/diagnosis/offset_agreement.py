@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
-from millstream.diagnosis.findings import Finding, error, ok
+from millstream.diagnosis.findings import Finding, error, ok, warning
 from stream.config.settings import Settings
 from stream.log.kafka import newest_record
 from stream.log.kafka.group_lag import PartitionStanding, standings
+from stream.log.kafka.held_back import held_back
 from stream.wire.journal_record import ForeignRecords
 from stream.wire.schema import JournalEntry
 
-__all__ = ["agreement", "newest_entry", "newest_entry_and_standings"]
+__all__ = ["agreement", "held_back_findings", "newest_entry", "newest_entry_and_standings"]
 
 ATTEMPTS = 5
 ABOUT = "offsets"
@@ -84,6 +85,25 @@ def agreement(entry: JournalEntry | None, found: Mapping[int, PartitionStanding]
             )
         )
     return problems or [ok(ABOUT, f"group {group}, journal and log agree" if entry else "no batch was committed yet")]
+
+
+def held_back_findings(settings: Settings) -> list[Finding]:
+    """Return what upstream transactions that do not end keep from the worker, if anything.
+
+    Raises:
+        BrokerUnreachable: no broker answered.
+        RefusedToStart: the topic does not exist.
+    """
+    found = held_back(settings)
+    if not found:
+        return []
+    where = ", ".join(f"[{partition}]" for partition in found)
+    message = (
+        f"{settings.topics.events}{where}: {sum(found.values()):,} records wait behind a transaction of a producer "
+        "that does not end; no lag shows them, and nobody can read them before it does"
+    )
+    fix = "kafka-transactions.sh find-hanging, then abort; see MillstreamUpstreamHeldBack in docs/runbook.md"
+    return [warning("upstream", message, fix)]
 
 
 def _disagreeing(entry: JournalEntry | None, found: Mapping[int, PartitionStanding]) -> list[int]:

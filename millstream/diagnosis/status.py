@@ -12,7 +12,7 @@ from itertools import islice
 from millstream.dead_letter_redrive import Choice, Letters
 from millstream.diagnosis.findings import Finding, error, warning
 from millstream.diagnosis.histogram_quantile import quantile
-from millstream.diagnosis.offset_agreement import agreement, newest_entry_and_standings
+from millstream.diagnosis.offset_agreement import agreement, held_back_findings, newest_entry_and_standings
 from millstream.diagnosis.senders import sender_findings
 from millstream.diagnosis.worker_client import WorkerPort, ask_worker
 from millstream.terminal.duration import duration
@@ -89,6 +89,7 @@ def _part(status: Status, about: str, ask: Callable[[], None]) -> bool:
 def _look_at_log(status: Status, settings: Settings) -> None:
     status.entry, status.partitions = newest_entry_and_standings(settings)
     status.findings += [found for found in agreement(status.entry, status.partitions, settings) if found.fix]
+    status.findings += held_back_findings(settings)
 
 
 def _look_at_letters(status: Status, settings: Settings, since_ms: int) -> None:

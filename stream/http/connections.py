@@ -12,6 +12,7 @@ import resource
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +29,8 @@ HEAD_SECONDS = 10.0
 UNREAD_SECONDS = 30.0
 """Longest wait for a client that does not read its answer."""
 PROBES = frozenset({"/livez", "/readyz", "/healthz"})
+ADDRESS_SHARE = 7 / 8
+"""Of the requests at a time: what one address gets at most, so that others always find room."""
 PROBE_CONNECTIONS = 32
 """Connections beyond the limit of requests, so that a probe finds room when all others are at work."""
 RESERVED_DESCRIPTORS = 128
@@ -78,10 +81,11 @@ class Crowd:
     Args:
         most: connections at a time; `PROBE_CONNECTIONS` more while all of them are being answered.
         section: where the port's settings are, for the log.
+        tell: is told how many there are, after each change.
     """
 
-    def __init__(self, most: int, section: str) -> None:
-        self._most, self._section = most, section
+    def __init__(self, most: int, section: str, tell: Callable[[int], None]) -> None:
+        self._most, self._section, self._tell = most, section, tell
         self._open: dict[int, Connection] = {}  # by descriptor, the longest idle first
         self._leaving: dict[int, Connection] = {}
         self._said_at = -SAY_AGAIN_SECONDS
@@ -104,12 +108,14 @@ class Crowd:
             self._say_it_is_full()
             self._end_an_idle_one()
         self._open[connection.fileno()] = connection
+        self._tell(len(self._open) + len(self._leaving))
 
     def leave(self, connection: Connection) -> None:
         """Forget one."""
         for known in (self._open, self._leaving):
             if known.get(connection.fileno()) is connection:
                 del known[connection.fileno()]
+        self._tell(len(self._open) + len(self._leaving))
 
     def at(self, descriptor: int) -> Connection | None:
         """Return the connection with this descriptor."""
@@ -235,7 +241,7 @@ class GuardedProtocol(H11Protocol):
 
 
 class Bounded:
-    """Refuses requests beyond a number with 503, but never a probe (ASGI middleware).
+    """Refuses requests beyond a number, and a share of it for one address, with 503, but never a probe (ASGI).
 
     Args:
         app: what answers.
@@ -244,18 +250,24 @@ class Bounded:
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
-        self._num_running = 0
+        self._most_of_one = max(1, int(most * ADDRESS_SHARE))
+        self._running = Counter[str]()  # by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
-        elif self._num_running >= self._most:
+            return
+        client = scope.get("client")
+        address = client[0] if client else ""
+        if self._running.total() >= self._most or self._running[address] >= self._most_of_one:
             refused = PlainTextResponse("too many requests at a time\n", 503, {"retry-after": "1"})
             await refused(scope, receive, send)
-        else:
-            self._num_running += 1
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._num_running -= 1
+            return
+        self._running[address] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running[address] -= 1
+            if not self._running[address]:
+                del self._running[address]

@@ -3,7 +3,7 @@
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -65,6 +65,7 @@ class HttpServer:
         app: what to serve (ASGI).
         config: host and port; port 0 takes a free one.
         section: where these settings are, for messages.
+        tell_connections: is told how many connections there are, after each change.
         most_requests: at a time; fewer where the limit of open files is low. Probes are answered beyond it.
         stop_seconds: how long running requests may take to finish at the end.
         options: of uvicorn, beside ours.
@@ -79,6 +80,7 @@ class HttpServer:
         config: MetricsSettings | ServeSettings,
         *,
         section: str = "metrics",
+        tell_connections: Callable[[int], None] = lambda _: None,
         most_requests: int = MOST_REQUESTS,
         stop_seconds: float = STOP_SECONDS,
         **options: Any,
@@ -88,7 +90,7 @@ class HttpServer:
         if most < most_requests:
             hint = f"connections to {section}.port are kept to this: raise the limit of open files (ulimit -n)"
             log_event(logging.WARNING, "few_descriptors", connections=most, wanted=most_requests, hint=hint)
-        crowd = Crowd(most, section)
+        crowd = Crowd(most, section, tell_connections)
         self._socket = _bind(config, section, crowd)
         self.port: int = self._socket.getsockname()[1]
         if isinstance(config, MetricsSettings) and not is_loopback(config.host):  # the lists' server says what it lacks

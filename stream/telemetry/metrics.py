@@ -138,6 +138,14 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_consumer_lag_records": MetricSpec(
         "gauge", "Committed records not read yet. Growing means that the worker is too slow.", {"partition": None}
     ),
+    "millstream_held_back_records": MetricSpec(
+        "gauge",
+        "Offsets behind an upstream transaction that has not ended: in the log, and not to be read before it does.",
+        {"partition": None},
+    ),
+    "millstream_held_back_seconds": MetricSpec(
+        "gauge", "For how long the oldest such transaction has kept records from being read.", {}
+    ),
     "millstream_users": MetricSpec("gauge", "Users with a state.", {}),
     "millstream_items": MetricSpec("gauge", "Items with a row.", {}),
     "millstream_item_candidates": MetricSpec(
@@ -228,6 +236,7 @@ METRICS: dict[str, MetricSpec] = {
     "millstream_journal_foreign_records": MetricSpec(
         "gauge", "Records of the journal topic that are none of ours, as far as the last start looked back.", {}
     ),
+    "millstream_http_connections": MetricSpec("gauge", "Open connections to the worker's port, idle ones too.", {}),
     "millstream_recovered_batches": MetricSpec("gauge", "Batches that the last start re-learned.", {}),
     "millstream_recovery_seconds": MetricSpec("gauge", "How long the last start took to rebuild the state.", {}),
     "millstream_gpu_memory_bytes": MetricSpec(
@@ -293,6 +302,10 @@ SERVE_METRICS: dict[str, MetricSpec] = {
         "gauge", "For how long the brokers have not answered; 0 is normal.", {}
     ),
     "millstream_serve_stream_clients": MetricSpec("gauge", "Clients that follow a user now.", {}),
+    "millstream_serve_connections": MetricSpec("gauge", "Open connections to the port, idle ones too.", {}),
+    "millstream_serve_body_bytes": MetricSpec(
+        "gauge", "Bytes of posted bodies that are held, finished or not; at most 64 MiB.", {}
+    ),
     "millstream_serve_ready": MetricSpec("gauge", "1 when /readyz answers 200.", {}),
     "millstream_serve_build_info": MetricSpec(
         "gauge", "Always 1; the labels say what runs.", {"version": None, "kafka_python": None}

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from online_models import NO_ROW, OnlineLearner, StepReport, hit_rate, ndcg, reciprocal_rank
 from stream.durability.start_point import Recovered
 from stream.learning.worker_state import WorkerState
+from stream.log.kafka.answers import HeldBack
 from stream.logs import log_event
 from stream.pipeline import BatchReport
 from stream.telemetry.list_overlap import PreviousLists
@@ -20,6 +21,10 @@ __all__ = ["Observer", "waits_seconds"]
 
 GAUGE_INTERVAL_SECONDS = 0.5
 """Gauges that cost more than a counter are refreshed this often at most."""
+
+HELD_BACK_SECONDS = 60.0
+"""How long an upstream transaction is open before the log says so: by default a producer's is rolled back then."""
+HELD_BACK_HINT = "a producer's transaction has not ended: see MillstreamUpstreamHeldBack in docs/runbook.md"
 
 
 class Observer:
@@ -37,6 +42,7 @@ class Observer:
         self._evicted = _evictions(state)
         self._alarms = state.quality.num_drift_alarms
         self._previous: PreviousLists | None = None
+        self._is_held_back = False
         metrics.set(
             "millstream_build_info",
             1,
@@ -79,6 +85,17 @@ class Observer:
         """Take in the records that wait, per partition."""
         for partition, waiting in lag.items():
             self._metrics.set("millstream_consumer_lag_records", waiting, partition=str(partition))
+
+    def held_back(self, held: HeldBack) -> None:
+        """Take in what upstream transactions keep from being read; one that lasts is said once."""
+        for partition, records in held.records.items():
+            self._metrics.set("millstream_held_back_records", records, partition=str(partition))
+        self._metrics.set("millstream_held_back_seconds", held.seconds)
+        is_long = held.seconds > HELD_BACK_SECONDS
+        if is_long and not self._is_held_back:
+            records = sum(held.records.values())
+            log_event(logging.WARNING, "held_back", records=records, seconds=held.seconds, hint=HELD_BACK_HINT)
+        self._is_held_back = is_long
 
     def refresh(self, state: WorkerState) -> None:
         """Bring the gauges up to date."""

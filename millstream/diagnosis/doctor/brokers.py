@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from millstream.diagnosis.findings import Finding, error, ok, warning
-from millstream.diagnosis.offset_agreement import agreement, newest_entry_and_standings
+from millstream.diagnosis.offset_agreement import agreement, held_back_findings, newest_entry_and_standings
 from millstream.terminal.duration import duration
 from stream.config.settings import Settings
 from stream.errors import BrokerUnreachable, ConfigError, MillstreamError, RefusedToStart
@@ -36,6 +36,7 @@ def broker_findings(settings: Settings) -> list[Finding]:
         return findings
     try:
         findings += agreement(*newest_entry_and_standings(settings), settings)
+        findings += held_back_findings(settings)
         findings += _clocks(settings, topics)
     except MillstreamError as failed:
         findings.append(error("offsets", str(failed), "see docs/operating.md"))

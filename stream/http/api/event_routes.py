@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -32,10 +34,11 @@ class BytesInFlight:
 
     Args:
         most: bytes at a time; one body alone may be longer.
+        tell: is told how many there are, after each change.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, tell: Callable[[int], None]) -> None:
+        self._most, self._tell = most, tell
         self.held = 0
 
     def take(self, num_bytes: int, already: int) -> None:
@@ -47,10 +50,12 @@ class BytesInFlight:
         if self.held + num_bytes > self._most and self.held > already:
             raise Problem("not-written", f"{self._most} bytes of bodies wait: send it again", {"retry-after": "1"})
         self.held += num_bytes
+        self._tell(self.held)
 
     def give_back(self, num_bytes: int) -> None:
         """Let go of a body."""
         self.held -= num_bytes
+        self._tell(self.held)
 
 
 class Posting:
@@ -69,7 +74,7 @@ class Posting:
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(MAX_WRITING, "millstream-write")
         self._num_waiting = 0
-        self._in_flight = BytesInFlight(MAX_BYTES_IN_FLIGHT)
+        self._in_flight = BytesInFlight(MAX_BYTES_IN_FLIGHT, partial(metrics.set, "millstream_serve_body_bytes"))
 
     async def post(self, request: Request) -> Response:
         """Write the events of a request; 202 once all are acknowledged."""

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from stream.config.settings import ServeSettings, Settings
@@ -58,6 +59,7 @@ class ListServer:
             app,
             config,
             section="serve",
+            tell_connections=partial(metrics.set, "millstream_serve_connections"),
             most_requests=MAX_REQUESTS + config.max_stream_clients,
             stop_seconds=stop_seconds,
             **_options(config, self._certificate, stop_seconds),

@@ -1,6 +1,7 @@
 """What the brokers say of the end of the log, and whether they answer at all."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import TopicPartition, errors
@@ -8,12 +9,22 @@ from kafka import TopicPartition, errors
 from stream.config.settings import Settings
 from stream.errors import BrokerUnreachable
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "HeldBack"]
 
 INTERVAL_SECONDS = 1.0
 """How often the end offsets are asked for; each time is one request."""
 PAUSE_RATIO = 3.0
 """Pause between two questions, in times of what the answer took: slow brokers are not asked all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """What is in the log and cannot be read, because an upstream transaction before it has not ended."""
+
+    records: dict[int, int] = field(default_factory=dict)
+    """Offsets from the last stable one to the end of the log, per partition."""
+    seconds: float = 0.0
+    """For how long the last stable offset of a partition has stood still before its end; the longest."""
 
 
 class Answers:
@@ -32,6 +43,9 @@ class Answers:
         self._due = self._answered = self._asked = time.monotonic()
         self.ends: dict[int, int] = {}
         """Offset after the last committed record that can be read, per partition, as of the last answer."""
+        self.held_back = HeldBack()
+        """What an open transaction keeps from being read, as of the last answer."""
+        self._held_since: dict[int, tuple[int, float]] = {}  # last stable offset, and since when it is that one
 
     def came(self) -> None:
         """The brokers have answered something."""
@@ -60,7 +74,19 @@ class Answers:
         self.came()
         self._due = self._answered + max(INTERVAL_SECONDS, PAUSE_RATIO * (self._answered - begun))
         self.ends = {partition.partition: end for partition, end in ends.items()}
+        self._compare_with_log_ends()
         return True
+
+    def _compare_with_log_ends(self) -> None:
+        """Compare the last stable offsets with the ends of the log, which each answer to a fetch tells."""
+        records = {
+            p.partition: max(0, (self._consumer.highwater(p) or 0) - self.ends[p.partition]) for p in self._partitions
+        }
+        for number, stable in self.ends.items():
+            if not records[number] or self._held_since.get(number, (-1, 0.0))[0] != stable:
+                self._held_since[number] = (stable, self._answered)
+        seconds = max(self._answered - since for _, since in self._held_since.values())
+        self.held_back = HeldBack(records, seconds)
 
     def silent_seconds(self) -> float:
         """Return for how long the brokers have not answered; 0 when they answered the last question, or since."""

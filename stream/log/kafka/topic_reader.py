@@ -23,16 +23,18 @@ LONGEST_PAUSE_SECONDS = 0.02
 
 
 def open_consumer(kafka: KafkaSettings, role: str, **options: Any) -> Any:
-    """Return a consumer of committed records that decides nothing by itself: no group join, no commits, no resets."""
+    """Return a consumer that decides nothing by itself: no group join, no commits, no resets.
+
+    It reads committed records, unless the options say otherwise.
+    """
     with connecting(kafka):
         return KafkaConsumer(
             **client_options(kafka, role),
-            isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",
             allow_auto_create_topics=False,
             receive_message_max_bytes=MAX_ANSWER_BYTES,
-            **options,
+            **({"isolation_level": "read_committed"} | options),
         )
 
 

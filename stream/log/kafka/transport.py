@@ -14,7 +14,7 @@ from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, Topic
 from stream.config.settings import Settings
 from stream.errors import FencedError, RefusedToStart, TransactionInDoubt
 from stream.failpoints import Watch, unwatched
-from stream.log.kafka.answers import Answers
+from stream.log.kafka.answers import Answers, HeldBack
 from stream.log.kafka.client import client_options, compression, connecting, explain
 from stream.log.kafka.deadline import DeadlineThread
 from stream.log.kafka.ownership import seconds_awake_or_asleep, was_replaced
@@ -333,6 +333,11 @@ class KafkaTransport:
             self._refuse_new_partitions()
             self._topic_identity.expect_the_same_id()
         return self._lag
+
+    @property
+    def held_back(self) -> HeldBack:
+        """What upstream transactions that have not ended keep from being read, as of the last answer of `lag`."""
+        return self._answers.held_back
 
     def _refuse_new_partitions(self) -> None:
         known = self._consumer.partitions_for_topic(self._settings.topics.events)

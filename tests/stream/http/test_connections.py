@@ -42,10 +42,10 @@ async def slow(_: Request) -> Response:
 
 
 @contextmanager
-def serving(most: int) -> Iterator[HttpServer]:
+def serving(most: int, tell: Callable[[int], None] = lambda _: None) -> Iterator[HttpServer]:
     paths = {"/livez": well, "/other": well, "/large": large, "/slow": slow}
     app = Starlette(routes=[Route(path, answer) for path, answer in paths.items()])
-    server = HttpServer(app, MetricsSettings(port=0), most_requests=most)
+    server = HttpServer(app, MetricsSettings(port=0), most_requests=most, tell_connections=tell)
     server.start()
     try:
         yield server
@@ -68,8 +68,8 @@ def held(port: int, number: int, sent: bytes = b"") -> Iterator[list[socket.sock
             client.close()
 
 
-def status(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def status(port: int, path: str, client: str = "127.0.0.1") -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(client, 0))
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -133,6 +133,22 @@ def test_probes_are_answered_while_all_requests_are_at_work() -> None:
     with serving(most=3) as server, held(server.port, 3, request("/slow")):
         until(lambda: status(server.port, "/other") == 503)
         assert status(server.port, "/livez") == 200
+
+
+def test_one_address_does_not_get_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "ADDRESS_SHARE", 0.5)
+    with serving(most=6) as server, held(server.port, 3, request("/slow")):
+        until(lambda: status(server.port, "/other") == 503)
+        assert status(server.port, "/livez") == 200
+        assert status(server.port, "/other", "127.0.0.2") == 200
+
+
+def test_how_many_connections_there_are_is_told() -> None:
+    told = [0]
+    with serving(most=20, tell=told.append) as server:
+        with held(server.port, 7):
+            until(lambda: told[-1] == 7)
+        until(lambda: told[-1] == 0)
 
 
 def test_a_request_that_is_being_answered_is_never_ended_to_make_room() -> None:

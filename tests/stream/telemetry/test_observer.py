@@ -1,5 +1,6 @@
 """What a committed batch adds to the metrics, worked by hand."""
 
+import logging
 import math
 from itertools import pairwise
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from online_models import hit_rate, ndcg, reciprocal_rank
+from stream.log.kafka.answers import HeldBack
 from stream.log.memory import MemoryLog
 from stream.pipeline import BatchReport, Clocks, Pipeline
 from stream.telemetry.metrics import MODELS
@@ -153,3 +155,18 @@ def test_a_restarted_worker_knows_when_the_journal_s_newest_batch_was_committed(
     assert reports == []
     assert value(metrics, "millstream_last_commit_timestamp_seconds") == COMMITTED_MS / 1000
     assert value(metrics, "millstream_last_learned_timestamp_seconds") == COMMITTED_MS / 1000
+
+
+def test_a_transaction_that_holds_records_back_for_long_is_said_once_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics = Metrics()
+    observer = Observer(metrics, memory_pipeline(MemoryLog(), small_settings()).state, "popularity")
+
+    with caplog.at_level(logging.WARNING, "millstream"):
+        for seconds in (0.0, 59.0, 61.0, 90.0, 0.0, 61.0):
+            observer.held_back(HeldBack({0: 7}, seconds))
+
+    assert [record.getMessage() for record in caplog.records] == ["held_back", "held_back"]
+    assert value(metrics, "millstream_held_back_records", partition="0") == 7
+    assert value(metrics, "millstream_held_back_seconds") == 61.0

@@ -18,7 +18,8 @@ HEAD = (
 
 
 def test_bytes_of_all_bodies_are_bounded_together_and_one_alone_is_let_through() -> None:
-    in_flight = BytesInFlight(100)
+    told: list[int] = []
+    in_flight = BytesInFlight(100, told.append)
     in_flight.take(150, 0)  # serve.max_body_bytes may be more than the bound
 
     with pytest.raises(Problem, match="100 bytes of bodies wait"):
@@ -30,7 +31,8 @@ def test_bytes_of_all_bodies_are_bounded_together_and_one_alone_is_let_through()
     with pytest.raises(Problem):
         in_flight.take(41, 0)
     in_flight.take(40, 0)
-    assert in_flight.held == 100
+    assert in_flight.held == told[-1] == 100
+    assert told[3] == 60
 
 
 def test_unfinished_bodies_beyond_the_bound_are_refused_and_give_their_room_back(
