@@ -24,9 +24,6 @@ from benchmarks.chaos.plan import seed_of_run
 from benchmarks.chaos.series import outcomes
 from stream.failpoints import INSTANTS
 
-REPORT_RUNS = 25
-"""How often it is said how far it is, where no line can be kept up to date."""
-
 
 @contextmanager
 def progress_line(num_runs: int) -> Iterator[Progress]:
@@ -46,6 +43,23 @@ def how_to_repeat(outcome: Outcome, options: argparse.Namespace) -> str:
     """Return the command that repeats one run."""
     memory = " --memory" if options.memory else ""
     return f"python -m benchmarks.chaos --runs 1 --seed {outcome.seed}{memory}"
+
+
+def run_line(outcome: Outcome) -> str:
+    """Return what became of a run, in one line."""
+    faults = [f"{fault.action} at {fault.instant}" for fault in outcome.fired]
+    weather = [f"{number} {kind}" if number > 1 else kind for kind, number in outcome.weather.items() if number]
+    happened = ", ".join(faults + weather) or "nothing"
+    became = f"parted: {outcome.parted[0]}" if outcome.parted else "equal"
+    return f"seed {outcome.seed}, {outcome.seconds:.1f} s, {happened}: {became}"
+
+
+def kinds(done: list[Outcome]) -> str:
+    """Return how often each kind of fault and trouble came."""
+    total = Counter(fault.action for outcome in done for fault in outcome.fired)
+    for outcome in done:
+        total.update(outcome.weather)
+    return " · ".join(f"{kind} {number}" for kind, number in total.most_common())
 
 
 def tally(done: list[Outcome]) -> Table:
@@ -91,10 +105,7 @@ def main() -> int:
             parted = [one for one in done if one.parted]
             faults = sum(len(one.fired) for one in done)
             progress.update(progress.task_ids[0], advance=1, faults=faults, parted=len(parted))
-            if len(done) % REPORT_RUNS == 0 and not progress.console.is_terminal:
-                progress.console.print(f"{len(done)} of {options.runs}, {faults} faults, {len(parted)} parted")
-            if outcome.parted:
-                progress.console.print(f"seed {outcome.seed} parted: {outcome.parted[0]}", soft_wrap=True, markup=False)
+            progress.console.print(run_line(outcome), soft_wrap=True, markup=False)
     for outcome in parted:
         words = "\n  ".join(outcome.parted)
         console.print(
@@ -106,6 +117,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     if options.verbose:
         console.print(tally(done))
+    console.print(kinds(done))
     console.print(summary(done, time.monotonic() - begun))
     return 1 if parted else 0
 

@@ -5,19 +5,23 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import stream.worker
 from benchmarks.chaos.plan import Action, Fault
 from producers.shutdown import stop_on_signals
 from stream.config.settings import Settings
 from stream.errors import MillstreamError
 from stream.logs import configure_logs
+from stream.pipeline import Clocks
 from stream.worker import Worker
 
-__all__ = ["ABANDONED", "LEFT_AT_ONCE", "Sabotage", "work"]
+__all__ = ["ABANDONED", "LEFT_AT_ONCE", "Sabotage", "set_clock", "work"]
 
 ABANDONED = 99
 """Exit code of a worker whose run is gone."""
@@ -82,6 +86,12 @@ class _Listener(logging.Handler):
         if record.getMessage() == "worker_started":
             fields = getattr(record, "fields", {})
             self._mouth.say("started", {name: fields[name] for name in ("relearned_batches", "recovery_seconds")})
+
+
+def set_clock(ahead_seconds: float) -> None:
+    """Have the workers of this process take the time from a clock that is another one."""
+    ahead_ms = int(ahead_seconds * 1000)
+    stream.worker.Clocks = partial(Clocks, wall_ms=lambda: time.time_ns() // 1_000_000 + ahead_ms)  # type: ignore[attr-defined]
 
 
 def work(settings: Settings, fault: Fault | None, log: Path, connection: Connection, sabotage: Sabotage | None) -> None:

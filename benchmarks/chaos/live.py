@@ -4,28 +4,33 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from benchmarks.chaos.child import LEFT_AT_ONCE, Sabotage
+from benchmarks.chaos.child import LEFT_AT_ONCE, Sabotage, set_clock
 from benchmarks.chaos.events import SourceEvent, draw_events
 from benchmarks.chaos.oracle import Evidence, compare_runs, judge
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.plan import Fault, Plan
 from benchmarks.chaos.processes import Life
+from benchmarks.chaos.weather import AGAIN, OF_FOLDER, Trouble, touch_folder
 from stream.config.settings import Settings
 from stream.durability.checkpoints import CheckpointStore, is_name
 from stream.log.kafka import TopicReader, ensure_topics
 from stream.wire.journal_record import read_entry
 from stream.wire.records import Record
+from tests.support.proxy import Proxy
 
 __all__ = ["run_live"]
 
 PROGRESS_SECONDS = 120.0
 POLL_SECONDS = 0.05
 FENCED, IN_DOUBT = 5, 6
+REQUEST_TIMEOUT_MS = 3_000
 _numbers = itertools.count()
 
 
@@ -48,6 +53,10 @@ class _Run:
         folder.mkdir(parents=True)
         self._folder, self._sabotage, self._plan = folder, sabotage, plan
         self.settings = plan.settings(name, bootstrap_servers, str(folder / "checkpoints"))
+        self._proxy = Proxy(int(bootstrap_servers.rpartition(":")[2])) if plan.weather else None
+        self._troubles: dict[Life, tuple[Trouble, ...]] = {}
+        self._for_folder: list[Trouble] = []
+        self._came: list[tuple[str, Callable[[], bool]]] = []
         self.outcome = Outcome(plan.seed, planned=list(plan.faults))
         self._lives: list[Life] = []
         self._ends: dict[int, int] = {}  # partition to the offset after its last record
@@ -71,9 +80,27 @@ class _Run:
         self._expect_nothing_to_relearn()
 
     def _start(self, fault: Fault | None) -> Life:
-        log = self._folder / f"worker-{len(self._lives)}.log"
-        self._lives.append(Life(self.settings, fault, log, self._sabotage))
-        return self._lives[-1]
+        number = len(self._lives)
+        troubles = self._plan.weather[number] if number < len(self._plan.weather) else ()
+        settings, sabotage = self.settings, self._sabotage
+        if self._proxy is not None:
+            settings = _through(self._proxy, settings)
+            self._proxy.calm()
+            self._came = [(trouble.kind, trouble.begin(self._proxy)) for trouble in troubles]
+            for trouble in troubles:
+                if trouble.kind == "clock":
+                    sabotage = partial(set_clock, trouble.seconds)
+        self._for_folder = [trouble for trouble in troubles if trouble.kind in OF_FOLDER]
+        life = Life(settings, fault, self._folder / f"worker-{number}.log", sabotage)
+        self._lives.append(life)
+        self._troubles[life] = troubles
+        return life
+
+    def _touch_folder(self, life: Life) -> None:
+        """Remove or move what the drawn trouble says, once the worker is at work."""
+        folder = Path(self.settings.checkpoints.url)
+        if self._for_folder and life.started is not None and touch_folder(self._for_folder[0].kind, folder):
+            self.outcome.weather[self._for_folder.pop(0).kind] += 1
 
     def _until(self, holds: Callable[[], bool], life: Life) -> None:
         deadline = time.monotonic() + PROGRESS_SECONDS
@@ -81,6 +108,7 @@ class _Run:
             life.listen()
             if holds():
                 return
+            self._touch_folder(life)
             self._wake_zombies(life)
             time.sleep(POLL_SECONDS)
             if time.monotonic() > deadline:
@@ -109,6 +137,8 @@ class _Run:
         if not life.has_fired:
             life.ask_to_end()
         code = life.wait()
+        self.outcome.weather.update(kind for kind, came in self._came if came())
+        self._came = []
         fault = life.fault
         if life.started is not None:
             self.outcome.relearned_batches += int(life.started["relearned_batches"])
@@ -120,6 +150,8 @@ class _Run:
         expected = {-9} if life.has_fired and fault is not None and fault.action == "kill" else {0}
         if life.has_fired and life.was_asked_to_end and fault is not None and fault.action == "term":
             expected |= {LEFT_AT_ONCE}  # that was the second signal
+        if self._troubles[life]:
+            expected |= AGAIN
         if code not in expected:
             number = self._lives.index(life)
             self._part(f"worker {number} ({fault}) ended with {code}, expected {expected}: {life.last_words()}")
@@ -135,6 +167,8 @@ class _Run:
                     life.ask_to_end()
                 life.wait(0.05)
             allowed = {FENCED} | ({0, IN_DOUBT} if life.was_asked_to_end else set())
+            if self._troubles[life]:
+                allowed |= AGAIN
             if life.exit_code() not in allowed:
                 self._part(f"a replaced worker ({life.fault}) ended with {life.exit_code()}: {life.last_words()}")
 
@@ -225,6 +259,14 @@ class _Run:
         for life in self._lives:
             life.end()
         self._offsets.close()
+        if self._proxy is not None:
+            self._proxy.close()
+
+
+def _through(proxy: Proxy, settings: Settings) -> Settings:
+    """Return the settings of a worker behind the proxy, which soon gives up on an answer that does not come."""
+    kafka = {"bootstrap_servers": proxy.bootstrap_servers, "request_timeout_ms": REQUEST_TIMEOUT_MS}
+    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update=kafka)})
 
 
 @contextmanager
@@ -254,7 +296,7 @@ def run_live(plan: Plan, bootstrap_servers: str, folder: Path, sabotage: Sabotag
         found = run.evidence()
         run.outcome.parted += judge(found)
         if plan.is_strict:
-            other = _Run(plan, bootstrap_servers, folder / "reference")
+            other = _Run(replace(plan, weather=()), bootstrap_servers, folder / "reference")
             with _judged(other):
                 other.carry_out(events, ())
                 run.outcome.parted += compare_runs(found, other.evidence())

@@ -4,12 +4,14 @@ import itertools
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.chaos.events import SourceEvent, draw_events
 from benchmarks.chaos.oracle import Evidence, compare_runs, judge
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.plan import Fault, Plan
+from benchmarks.chaos.weather import Trouble, touch_folder
 from stream.config.settings import Settings
 from stream.durability.checkpoints import CheckpointStore, CheckpointUnlocked, is_name, name_of
 from stream.durability.recovery import Recovery
@@ -66,15 +68,20 @@ class MemoryRun:
         self.log = MemoryLog(plan.num_partitions, events=topics.events, journal=topics.journal)
         self._seconds = itertools.count()
         self._milliseconds = itertools.count(NOW_MS, 400)  # a run takes some seconds of these
-        self._clocks = Clocks(monotonic=lambda: float(next(self._seconds)), wall_ms=lambda: next(self._milliseconds))
+        self._ahead_ms = 0
+        self._clocks = Clocks(
+            monotonic=lambda: float(next(self._seconds)), wall_ms=lambda: next(self._milliseconds) + self._ahead_ms
+        )
+        self._for_folder: list[Trouble] = []
 
     def carry_out(self, events: list[SourceEvent], faults: tuple[Fault, ...]) -> None:
         """Produce, let the workers live and die, and come to a clean end."""
         waiting = list(events)
         if self.plan.is_strict:
             self._produce(waiting, len(waiting))
-        for fault in (*faults, None):
-            self._live(fault, waiting)
+        for fault, troubles in itertools.zip_longest((*faults, None), self.plan.weather, fillvalue=()):
+            self._begin(troubles)  # type: ignore[arg-type]
+            self._live(fault or None, waiting)  # type: ignore[arg-type]
         try:
             num_batches = self._open(self._store(unwatched), unwatched).recovered.num_batches
         except MillstreamError as error:
@@ -82,6 +89,18 @@ class MemoryRun:
             return
         if num_batches:
             self.outcome.parted.append(f"after the clean end {num_batches} batches were re-learned")
+
+    def _begin(self, troubles: tuple[Trouble, ...]) -> None:
+        """Have happen around the next worker what was drawn."""
+        self.outcome.weather.update(trouble.kind for trouble in troubles if trouble.kind == "clock")
+        self._ahead_ms = sum(int(trouble.seconds * 1000) for trouble in troubles if trouble.kind == "clock")
+        self._for_folder = [trouble for trouble in troubles if trouble.kind != "clock"]
+
+    def _touch_folder(self, num_batches: int) -> None:
+        """Remove or move what the drawn trouble says, after so many batches of this worker."""
+        if self._for_folder and num_batches >= self._for_folder[0].skip:
+            kind = self._for_folder.pop(0).kind
+            self.outcome.weather[kind] += touch_folder(kind, Path(self.settings.checkpoints.url))
 
     def _live(self, fault: Fault | None, waiting: list[SourceEvent]) -> None:
         """Live until all is learned, or the fault."""
@@ -109,7 +128,10 @@ class MemoryRun:
     def _work(
         self, pipeline: Pipeline, store: CheckpointStore, watch: Watch, waiting: list[SourceEvent], most: int
     ) -> None:
+        num_batches = 0
         while most:
+            self._touch_folder(num_batches)
+            num_batches += 1
             self._produce(waiting, self.plan.batch_events * 3 // 4 + pipeline.epoch % 9)
             if pipeline.run_once() is None and not waiting:
                 return
@@ -121,12 +143,13 @@ class MemoryRun:
     def _write_checkpoint(self, pipeline: Pipeline, store: CheckpointStore, watch: Watch) -> None:
         moment, state = pipeline.moment(), pipeline.state.state()
         watch("state_copied")
-        if moment.epoch and name_of(moment.epoch) not in store.names():
-            try:
-                store.write(moment, state, self._clocks.wall_ms())
-            except CheckpointUnlocked:
-                pipeline.lock_again()  # as a worker does: the brokers say whether it was replaced
-                raise
+        if moment.epoch and not (Path(self.settings.checkpoints.url) / name_of(moment.epoch)).exists():
+            while True:
+                try:
+                    store.write(moment, state, self._clocks.wall_ms())
+                    break
+                except CheckpointUnlocked:
+                    pipeline.lock_again()  # as a worker does: the brokers say whether it was replaced
             pipeline.checkpoint = name_of(moment.epoch)
 
     def _be_replaced(self) -> None:
@@ -214,7 +237,7 @@ def run_in_memory(plan: Plan, folder: Path, parts: Parts | None = None) -> Outco
     found = run.evidence()
     run.outcome.parted += judge(found)
     if plan.is_strict:
-        other = MemoryRun(plan, folder / "reference", Parts())
+        other = MemoryRun(replace(plan, weather=()), folder / "reference", Parts())
         other.carry_out(events, ())
         run.outcome.parted += [*other.outcome.parted, *compare_runs(found, other.evidence())]
     run.outcome.seconds = time.monotonic() - begun

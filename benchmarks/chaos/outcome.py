@@ -1,5 +1,6 @@
 """What became of a run."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from benchmarks.chaos.plan import Fault
@@ -16,6 +17,8 @@ class Outcome:
     """In what it is not as a run that was never interrupted; empty: equal."""
     planned: list[Fault] = field(default_factory=list)
     fired: list[Fault] = field(default_factory=list)
+    weather: Counter[str] = field(default_factory=Counter)
+    """What happened around the workers, by kind."""
     relearned_batches: int = 0
     recovery_seconds: float = 0.0
     """Spent on loading checkpoints and learning batches again, in all workers."""

@@ -2,9 +2,10 @@
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from benchmarks.chaos.weather import Trouble, draw_weather
 from stream.config.settings import Settings
 from stream.failpoints import INSTANTS
 
@@ -65,6 +66,8 @@ class Plan:
     """auto: by the lag, which another run over the same events does not have at the same batches."""
     quality_events: int = 50
     faults: tuple[Fault, ...] = ()
+    weather: tuple[tuple[Trouble, ...], ...] = ()
+    """What happens around the worker of each fault; the last worker has none."""
 
     def settings(self, name: str, bootstrap_servers: str, checkpoints: str) -> Settings:
         """Return the settings of its workers.
@@ -119,7 +122,7 @@ def draw_plan(seed: int, *, in_memory: bool = False) -> Plan:
     model = {"k": rng.choice((1, 5, 10)), "sub_step_events": sub_step_events, "history_length": 10}
     scorers = ("popularity", "transitions", "mf")
     model |= _draw_hygiene(random.Random(f"hygiene/{seed}"))
-    return Plan(
+    plan = Plan(
         seed=seed,
         num_partitions=1 if is_strict else rng.randint(1, 3),
         num_events=num_events,
@@ -143,6 +146,7 @@ def draw_plan(seed: int, *, in_memory: bool = False) -> Plan:
         quality_events=rng.choice((10, 50, 5_000)),
         faults=tuple(_draw_faults(rng, num_batches, in_memory=in_memory)),
     )
+    return replace(plan, weather=draw_weather(seed, len(plan.faults), in_memory=in_memory))
 
 
 def _draw_hygiene(rng: random.Random) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A way to the broker that can be cut, slowed down, blocked, and made to lose one request or answer.
+"""A way to the broker that can be cut, slowed down, blocked, and made to lose or repeat a request, or to lie about it.
 
 It knows just enough of Kafka's protocol for that: which request a frame is, and where an answer names the broker's
 address, which it replaces by its own, so that clients come back to it.
@@ -10,17 +10,20 @@ import socket
 import ssl
 import struct
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 
 PRODUCE, FETCH, METADATA, OFFSET_FETCH, FIND_COORDINATOR = 0, 1, 3, 9, 10
-ADD_PARTITIONS, END_TXN, TXN_OFFSET_COMMIT = 24, 26, 28
+INIT_PRODUCER_ID, ADD_PARTITIONS, END_TXN, TXN_OFFSET_COMMIT = 22, 24, 26, 28
+FLEXIBLE = {PRODUCE: 9, INIT_PRODUCER_ID: 2, END_TXN: 3}
+"""Of a kind of request whose answer can be given a code: the first version whose answers have tags."""
 HOST = "127.0.0.1"
 DEADLINE_SECONDS = 60.0
 
-What = Literal["cut_before", "lose_answer", "hold"]
+What = Literal["cut_before", "lose_answer", "hold", "repeat", "half_open"]
 
 
 @dataclass(eq=False)
@@ -29,7 +32,8 @@ class Fault:
 
     `cut_before`: it does not reach the broker, and the connection is reset. `lose_answer`: it does, the broker answers,
     and the connection is reset instead. `hold`: it waits for `release`, and then reaches the broker, even when whoever
-    sent it is gone.
+    sent it is gone. `repeat`: the broker gets it on a connection of its own first, and then again. `half_open`: neither
+    it nor anything after it on this connection reaches the broker, and the client is not told.
     """
 
     api_key: int
@@ -61,8 +65,8 @@ class Proxy:
         self._connections: set[_Connection] = set()
         self.delay_seconds = 0.0
         """How long every answer takes longer."""
-        self.end_txn_codes: list[int] = []
-        """Error codes that the next answers to the end of a transaction have instead of their own."""
+        self.codes: dict[int, list[int]] = defaultdict(list)
+        """Of a kind of request: error codes that its next answers have instead of their own."""
         self.is_blocked = False
         """Connections are accepted and stay open, and nothing goes through."""
         self._loop = asyncio.new_event_loop()
@@ -80,6 +84,12 @@ class Proxy:
         fault = Fault(api_key, what, skip)
         self._faults.append(fault)
         return fault
+
+    def calm(self) -> None:
+        """Let everything through from here on, but for what is under way."""
+        self.delay_seconds = 0.0
+        self._faults.clear()
+        self.codes.clear()
 
     def cut(self) -> None:
         """Reset all connections."""
@@ -111,13 +121,32 @@ class Proxy:
 
     def renamed(self, api_key: int, answer: bytes) -> bytes:
         """Return an answer with our port for the broker's; host and port stand side by side in every version."""
-        if api_key == END_TXN and self.end_txn_codes:
-            # Size, number, tags, throttle time, and then the code.
-            return answer[:13] + struct.pack(">h", self.end_txn_codes.pop(0)) + answer[15:]
         if api_key not in (METADATA, FIND_COORDINATOR):
             return answer
         host = HOST.encode()
         return answer.replace(host + struct.pack(">i", self._broker_port), host + struct.pack(">i", self.port))
+
+    def coded(self, api_key: int, version: int, answer: bytes) -> bytes:
+        """Return an answer with the next error code of its kind, if there is one."""
+        if not self.codes.get(api_key):
+            return answer
+        # Size and number, and in the versions that have them tags; throttle time, and then the code; or where a
+        # record goes: of the first partition of the first topic.
+        place = 8 + (version >= FLEXIBLE[api_key])
+        if api_key != PRODUCE:
+            place += 4
+        elif version >= FLEXIBLE[PRODUCE]:
+            place += 1 + answer[place + 1] + 1 + 4  # number of topics; length + 1 and name; number of partitions; which
+        else:
+            place += 4 + 2 + int.from_bytes(answer[place + 4 : place + 6]) + 4 + 4
+        return answer[:place] + struct.pack(">h", self.codes[api_key].pop(0)) + answer[place + 2 :]
+
+    async def repeat(self, frame: bytes) -> None:
+        """Have the broker answer a request on a connection of its own."""
+        reader, writer = await asyncio.open_connection(HOST, self._broker_port)
+        writer.write(frame)
+        await _frame(reader)
+        writer.close()
 
     def _soon(self, call: Callable[[], Any]) -> None:
         self._loop.call_soon_threadsafe(call)
@@ -150,7 +179,8 @@ class _Connection:
         self._proxy = proxy
         self._from_client, self._to_client = client
         self._from_broker, self._to_broker = broker
-        self._asked: dict[int, tuple[int, Fault | None]] = {}
+        self._asked: dict[int, tuple[int, int, Fault | None]] = {}
+        self._is_half_open = False
 
     async def serve(self) -> None:
         """Forward until one side ends; a request that is held keeps the way to the broker open."""
@@ -168,14 +198,21 @@ class _Connection:
         try:
             while True:
                 frame = await _frame(self._from_client)
-                api_key, _, number = struct.unpack(">hhi", frame[4:12])
+                api_key, version, number = struct.unpack(">hhi", frame[4:12])
                 fault = self._proxy.fault_of(api_key)
-                self._asked[number] = api_key, fault
+                self._asked[number] = api_key, version, fault
                 if fault is not None:
                     fault.came.set()
                 if fault is not None and fault.what == "cut_before":
                     self.reset()
                     return
+                if fault is not None and fault.what == "half_open":
+                    self._is_half_open = True
+                    self._to_broker.close()
+                    while True:
+                        await _frame(self._from_client)
+                if fault is not None and fault.what == "repeat":
+                    await self._proxy.repeat(frame)
                 while self._proxy.is_blocked or (
                     fault is not None and fault.what == "hold" and not fault.released.is_set()
                 ):
@@ -194,7 +231,7 @@ class _Connection:
             while True:
                 frame = await _frame(self._from_broker)
                 (number,) = struct.unpack(">i", frame[4:8])
-                api_key, fault = self._asked.pop(number)
+                api_key, version, fault = self._asked.pop(number)
                 if fault is not None:
                     fault.answered.set()
                     if fault.what == "lose_answer":
@@ -203,10 +240,11 @@ class _Connection:
                 await asyncio.sleep(self._proxy.delay_seconds)
                 while self._proxy.is_blocked:
                     await asyncio.sleep(0.02)
-                self._to_client.write(self._proxy.renamed(api_key, frame))
+                self._to_client.write(self._proxy.renamed(api_key, self._proxy.coded(api_key, version, frame)))
                 await self._to_client.drain()
         finally:
-            self._to_client.close()
+            if not self._is_half_open:
+                self._to_client.close()
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

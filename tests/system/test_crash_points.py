@@ -5,6 +5,7 @@ once, in memory; and the judge itself, which has to find what is wrong when some
 does the same for longer.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks.chaos.memory import NOW_MS, MemoryRun, Parts, run_in_memory
 from benchmarks.chaos.oracle import Evidence, judge
 from benchmarks.chaos.plan import NEVER_SECONDS, Fault, Plan, draw_plan, seed_of_run
 from benchmarks.chaos.processes import one_thread_each
+from benchmarks.chaos.weather import KINDS, Trouble
 from online_models import State
 from stream.errors import FencedError
 from stream.failpoints import INSTANTS
@@ -27,6 +29,7 @@ from stream.log.kafka import KafkaTransport, ensure_topics
 from stream.log.memory import MemoryLog, MemoryTransport
 from stream.log.protocols import NO_LIMIT
 from stream.wire.records import OutRecord
+from tests.support.proxy import END_TXN, FETCH, INIT_PRODUCER_ID, PRODUCE
 
 NUM_SEEDS = 60
 NUM_QUICK_SEEDS = 10
@@ -150,6 +153,43 @@ def test_the_seeds_in_memory_reach_every_instant() -> None:
     planned = [draw_plan(seed_of_run(1, number), in_memory=True).faults for number in range(NUM_SEEDS)]
 
     assert {fault.instant for faults in planned for fault in faults} == set(INSTANTS)
+
+
+def test_the_seeds_draw_every_kind_of_trouble() -> None:
+    seeds = [seed_of_run(1, number) for number in range(NUM_SEEDS)]
+
+    drawn = {trouble.kind for seed in seeds for around in draw_plan(seed).weather for trouble in around}
+    assert drawn == set(KINDS)
+
+
+def test_a_clock_and_a_folder_that_change_in_memory_are_counted_and_change_nothing(tmp_path: Path) -> None:
+    around = (Trouble("clock", seconds=-100.0), Trouble("lock_gone"), Trouble("folder_moved", skip=2))
+    plan = replace(SMALL, faults=(Fault("learned", 8),), weather=(around,))
+
+    outcome = run_in_memory(plan, tmp_path / "run")
+
+    assert outcome.parted == []
+    assert outcome.weather == {"clock": 1, "lock_gone": 1, "folder_moved": 1}
+
+
+TROUBLES = (
+    (Trouble("delay", seconds=0.02), Trouble("code", END_TXN, code=51), Trouble("folder_moved")),
+    (Trouble("repeat", PRODUCE), Trouble("code", PRODUCE, code=20), Trouble("lock_gone")),
+    (Trouble("half_open", FETCH, 1), Trouble("clock", seconds=100.0)),
+    (Trouble("lose_answer", END_TXN),),
+    (Trouble("code", END_TXN, code=47),),
+    (Trouble("cut_before", PRODUCE, 1), Trouble("code", INIT_PRODUCER_ID, code=14), Trouble("folder_gone")),
+)
+
+
+@pytest.mark.slow
+def test_workers_in_foul_weather_end_as_if_nothing_had_happened(broker: Any, forking: None, tmp_path: Path) -> None:
+    faults = tuple(Fault("transaction_committed", 30) for _ in TROUBLES)  # none of them comes
+
+    outcome = run_live(replace(SMALL, faults=faults, weather=TROUBLES), broker.bootstrap_servers, tmp_path / "run")
+
+    assert outcome.parted == []
+    assert outcome.weather == Counter(trouble.kind for around in TROUBLES for trouble in around)
 
 
 def test_a_run_in_memory_is_the_same_each_time(tmp_path: Path) -> None:

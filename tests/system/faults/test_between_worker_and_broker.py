@@ -12,7 +12,7 @@ from millstream.local.embedded_broker import free_port
 from stream.config.settings import Settings
 from tests.support.oracle import assert_as_if_undisturbed
 from tests.support.probes import probe, stopped
-from tests.support.proxy import ADD_PARTITIONS, END_TXN, FETCH, PRODUCE, TXN_OFFSET_COMMIT, Proxy
+from tests.support.proxy import ADD_PARTITIONS, END_TXN, FETCH, INIT_PRODUCER_ID, PRODUCE, TXN_OFFSET_COMMIT, Proxy
 from tests.support.workers import (
     WorkerProcess,
     assert_every_event_is_accounted_for_once,
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.broker
 AGAIN = {6, 7, 8}
 """Exit codes after which a worker is started again."""
 DEADLINE_SECONDS = 90.0
+COORDINATOR_LOAD_IN_PROGRESS, NOT_ENOUGH_REPLICAS_AFTER_APPEND, CONCURRENT_TRANSACTIONS = 14, 20, 51
 
 
 @pytest.fixture
@@ -61,11 +62,12 @@ def has_read(settings: Settings, num_events: int) -> bool:
     return num_read(settings) == num_events
 
 
-@pytest.mark.parametrize("what", ["cut_before", "lose_answer"])
+@pytest.mark.parametrize("what", ["cut_before", "lose_answer", "half_open"])
 def test_a_connection_cut_at_any_request_loses_and_repeats_nothing(
     what: Any, settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
 ) -> None:
-    worker, num_events = start(), 0
+    overrides = {"kafka.request_timeout_ms": 2_000} if what == "half_open" else {}
+    worker, num_events = start(**overrides), 0
     for api_key in (FETCH, ADD_PARTITIONS, PRODUCE, TXN_OFFSET_COMMIT, END_TXN):
         fault = proxy.inject(api_key, what, skip=1)
         produce(settings, num_events, num_events + 100)
@@ -75,6 +77,42 @@ def test_a_connection_cut_at_any_request_loses_and_repeats_nothing(
 
     assert stopped(worker) == 0
     assert_as_if_undisturbed(settings, tmp_path / "checkpoints", num_events)
+
+
+@pytest.mark.parametrize(
+    ("api_key", "codes"),
+    [
+        (PRODUCE, [NOT_ENOUGH_REPLICAS_AFTER_APPEND] * 3),
+        (INIT_PRODUCER_ID, [COORDINATOR_LOAD_IN_PROGRESS] * 5),
+        (END_TXN, [COORDINATOR_LOAD_IN_PROGRESS] * 5),
+        (END_TXN, [CONCURRENT_TRANSACTIONS] * 5),
+    ],
+)
+def test_brokers_that_are_not_ready_yet_are_asked_again_and_nothing_is_there_twice(
+    api_key: int, codes: list[int], settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    proxy.codes[api_key] += codes
+    worker = start()
+    produce(settings, 0, 100)
+    until(lambda: num_read(settings) == 100, worker)
+
+    assert proxy.codes[api_key] == []
+    assert stopped(worker) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 100)
+
+
+@pytest.mark.parametrize("api_key", [FETCH, ADD_PARTITIONS, PRODUCE, TXN_OFFSET_COMMIT])
+def test_a_request_that_arrives_twice_counts_once(
+    api_key: int, settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    worker = start()
+    repeated = proxy.inject(api_key, "repeat", skip=1)
+    produce(settings, 0, 100)
+    until(lambda: num_read(settings) == 100, worker)
+
+    assert repeated.answered.is_set()
+    assert stopped(worker) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 100)
 
 
 def test_all_connections_cut_again_and_again_lose_and_repeat_nothing(
@@ -194,7 +232,7 @@ def test_a_refused_epoch_is_doubt_where_nobody_took_over_and_a_fence_is_a_fence(
     produce(settings, 0, 50)
     first = start()
     until(lambda: has_read(settings, 50), first)
-    proxy.end_txn_codes.append(code)
+    proxy.codes[END_TXN].append(code)
 
     produce(settings, 50, 100)
 
