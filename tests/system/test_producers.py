@@ -100,14 +100,14 @@ def ended_within(process: "subprocess.Popen[bytes]", seconds: float) -> int:
 
 def test_the_python_api_sends_events_under_the_key_of_their_user(settings: Settings) -> None:
     with EventSender(settings.kafka, settings.topics.events) as sender:
-        sender.send(Event(user="ana", item="film-1", type="click", ts=1_000))
+        sender.send(Event(user="ana", item="film-1", type="click", ts=1_291_191_960_000))
         sender.send(Event(user="zoë", item="film-2", type="like"))
         sender.flush()
         assert (sender.num_sent, sender.num_delivered) == (2, 2)
 
     records = {record.key: record for record in records_of(settings, settings.topics.events)}
     assert records.keys() == {b"ana", "zoë".encode()}
-    assert records[b"ana"].value == b'{"user":"ana","item":"film-1","type":"click","ts":1000}'
+    assert records[b"ana"].value == b'{"user":"ana","item":"film-1","type":"click","ts":1291191960000}'
     # Replayed under its own time the record would be older than the topic's retention, and deleted.
     assert abs(records[b"ana"].timestamp_ms / 1000 - time.time()) < 60
 
@@ -350,12 +350,12 @@ def test_a_subscription_from_the_earliest_has_everyones_lists_and_counts_what_is
 @needs_kcat
 def test_kcat_reads_what_we_write(settings: Settings) -> None:
     with EventSender(settings.kafka, settings.topics.events) as sender:
-        sender.send(Event(user="ana", item="film-1", type="click", ts=1_000))
+        sender.send(Event(user="ana", item="film-1", type="click", ts=1_291_191_960_000))
 
     read = ["kcat", "-C", "-q", "-e", "-b", settings.kafka.bootstrap_servers, "-t", settings.topics.events]
     printed = subprocess.run([*read, "-f", "%k %s\n"], capture_output=True, timeout=DEADLINE_SECONDS, check=True)
 
-    assert printed.stdout == b'ana {"user":"ana","item":"film-1","type":"click","ts":1000}\n'
+    assert printed.stdout == b'ana {"user":"ana","item":"film-1","type":"click","ts":1291191960000}\n'
 
 
 @needs_kcat
