@@ -29,6 +29,7 @@ AGAIN = {6, 7, 8}
 """Exit codes after which a worker is started again."""
 DEADLINE_SECONDS = 90.0
 COORDINATOR_LOAD_IN_PROGRESS, NOT_ENOUGH_REPLICAS_AFTER_APPEND, CONCURRENT_TRANSACTIONS = 14, 20, 51
+TOPIC_AUTHORIZATION_FAILED, TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 29, 53
 
 
 @pytest.fixture
@@ -262,3 +263,22 @@ def test_brokers_that_are_slow_are_not_silent(settings: Settings, proxy: Proxy, 
     assert probe(port, "readyz") == 200
     proxy.delay_seconds = 0.0
     assert stopped(worker) == 0
+
+
+@pytest.mark.parametrize(
+    ("api_key", "code"),
+    [(PRODUCE, TOPIC_AUTHORIZATION_FAILED), (INIT_PRODUCER_ID, TRANSACTIONAL_ID_AUTHORIZATION_FAILED)],
+)
+def test_a_right_that_is_taken_away_ends_the_worker_with_what_to_grant_and_nothing_is_lost(
+    api_key: int, code: int, settings: Settings, proxy: Proxy, start: Start, tmp_path: Path
+) -> None:
+    proxy.codes[api_key].append(code)
+    worker = start()
+    produce(settings, 0, 100)
+
+    assert worker.wait() == 4, worker.text()
+    assert "docs/security.md" in worker.text()
+    again = start()
+    until(lambda: num_read(settings) == 100, again)
+    assert stopped(again) == 0
+    assert_as_if_undisturbed(settings, tmp_path / "checkpoints", 100)

@@ -15,6 +15,7 @@ from stream.config.settings import Settings
 from stream.log.kafka import ensure_topics
 from tests.support.oracle import assert_as_if_undisturbed
 from tests.support.probes import killed, probe, stopped
+from tests.support.proxy import END_TXN, Proxy
 from tests.support.workers import WorkerProcess, journal, num_read, produce, until
 from tests.system.faults.conftest import Start, three_partitions
 
@@ -140,6 +141,33 @@ def test_a_broker_that_lost_its_tail_ends_the_worker_and_what_is_left_is_gone_on
     until(lambda: num_read(settings) == 150, heir)
     assert stopped(heir) == 0
     assert_as_if_undisturbed(settings, tmp_path / "new", 150)
+
+
+def test_a_broker_killed_in_the_middle_of_a_commit_shows_all_of_the_batch_or_nothing(
+    own: EmbeddedBroker, launch: Start, tmp_path: Path
+) -> None:
+    settings = three_partitions(own)
+    with Proxy(int(own.bootstrap_servers.rpartition(":")[2])) as proxy:
+        overrides = {"kafka.bootstrap_servers": proxy.bootstrap_servers, **IMPATIENT}
+        produce(settings, 0, 100)
+        worker = launch(settings, **overrides, **{"checkpoints.interval_seconds": 0.2})
+        until(lambda: num_read(settings) == 100 and "checkpoint_written" in worker.text(), worker)
+        commit = proxy.inject(END_TXN, "hold")
+        produce(settings, 100, 140)
+        assert commit.came.wait(60)
+        own.kill()
+        own.start()
+        killed(worker)
+
+        again = launch(settings, **overrides)
+        until_ended_or(again, "worker_started")
+        if (code := again.process.poll()) is None:
+            until(lambda: num_read(settings) >= 100, again)
+            assert stopped(again) == 0
+            assert_as_if_undisturbed(settings, tmp_path / "checkpoints", num_read(settings))
+        else:
+            assert code == 4, again.text()
+            assert any(words in again.text() for words in WORDS_OF_REFUSAL), again.text()
 
 
 def until_ended_or(worker: WorkerProcess, words: str) -> None:

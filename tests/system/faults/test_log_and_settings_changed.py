@@ -15,7 +15,7 @@ from stream.log.kafka import ensure_topics
 from stream.log.kafka.topic_identity import PAUSE_SECONDS
 from tests.support.oracle import assert_as_if_undisturbed
 from tests.support.probes import killed, stopped
-from tests.support.workers import WorkerProcess, journal, num_read, produce, until
+from tests.support.workers import WorkerProcess, journal, num_read, produce, read, until
 from tests.system.faults.conftest import Start
 
 pytestmark = pytest.mark.broker
@@ -193,3 +193,24 @@ def test_a_worker_that_stood_still_goes_on_where_the_topic_is_the_same(settings:
 
     until(lambda: num_read(settings) == 200, worker)
     assert stopped(worker) == 0
+
+
+def test_a_topic_of_dead_letters_that_is_gone_while_it_runs_loses_no_event(
+    settings: Settings, admin: Any, launch: Start
+) -> None:
+    worker = launch(settings, **{"worker.delivery_timeout_ms": 5_000, "kafka.request_timeout_ms": 1_000})
+    produce(settings, 1, 49)
+    until(lambda: num_read(settings) == 48, worker)
+    admin.delete_topics([settings.topics.dead_letters])
+    produce(settings, 50, 100)  # the first one is a dead letter
+
+    assert worker.wait() in {4, 6}, worker.text()
+    assert num_read(settings) == 48
+    refused = launch(settings)
+    assert refused.wait() == 4, refused.text()
+    assert "millstream topics create" in refused.text()
+    ensure_topics(settings)
+    again = launch(settings)
+    until(lambda: num_read(settings) == 98, again)
+    assert stopped(again) == 0
+    assert len(read(settings, settings.topics.dead_letters)) == 1
