@@ -56,10 +56,10 @@ def run_line(outcome: Outcome) -> str:
 
 def kinds(done: list[Outcome]) -> str:
     """Return how often each kind of fault and trouble came."""
-    total = Counter(fault.action for outcome in done for fault in outcome.fired)
+    total = Counter[str](fault.action for outcome in done for fault in outcome.fired)
     for outcome in done:
         total.update(outcome.weather)
-    return " · ".join(f"{kind} {number}" for kind, number in total.most_common())
+    return " · ".join(f"{kind} {number}" for kind, number in total.most_common() if number)
 
 
 def tally(done: list[Outcome]) -> Table:
