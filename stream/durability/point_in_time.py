@@ -13,7 +13,7 @@ from stream.durability.checkpoints import CheckpointDamaged, CheckpointForeign, 
 from stream.durability.journal import UNKNOWN_CHAIN, journalled
 from stream.durability.lineage import leads_to
 from stream.durability.refusals import told_changes
-from stream.durability.relearn import relearn
+from stream.durability.relearn import replay
 from stream.durability.start_point import load_saved
 from stream.errors import ConfigError, RecordsGone, RefusedToStart, VerificationFailed
 from stream.learning.decisive import changed_settings, completed, config_hash, decisive_settings, is_of_software
@@ -212,9 +212,13 @@ class Past:
         entry, state = rebuilt.entry, rebuilt.state
         publisher = Publisher(self._settings, self._settings.topics.max_message_bytes) if with_lists else None
         topic = self._settings.topics.journal
-        for each in journalled(self._history, rebuilt.start.epoch, chain, entry.epoch, topic):
-            is_last = each.epoch == entry.epoch
-            difference, lists = relearn(state, each, self._records(each, rebuilt), publisher if is_last else None)
+        for done in replay(
+            journalled(self._history, rebuilt.start.epoch, chain, entry.epoch, topic),
+            lambda each: self._records(each, rebuilt),
+            lambda _: state,
+            lambda each: publisher if each.epoch == entry.epoch else None,
+        ):
+            each, difference = done.entry, done.difference
             is_of_another = (each.origin, each.settings_since) != (entry.origin, entry.settings_since)
             are_others = difference is not None and difference.are_other_records
             if difference is not None and (are_others or not is_of_another):  # a rebuilt model learned in its own way
@@ -223,7 +227,7 @@ class Past:
                 rebuilt.remarks.append(f"{difference} (bits may differ on {state.learner.device})")
             rebuilt.num_batches += 1
             rebuilt.num_records += sum(each.counts.get(name, 0) for name in ("events", "dead_letters"))
-            rebuilt.lists = lists if with_lists else None
+            rebuilt.lists = done.lists
             self._progress(each.epoch, entry.epoch)
 
     def _records(self, each: JournalEntry, rebuilt: Rebuilt) -> list[Any]:

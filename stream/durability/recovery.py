@@ -15,7 +15,7 @@ from stream.durability.divergence import Difference
 from stream.durability.journal import UNKNOWN_CHAIN, JournalBroken, journalled
 from stream.durability.lineage import is_of_this_life, life_of
 from stream.durability.refusals import REMEDY, Refusals, told_changes
-from stream.durability.relearn import relearn
+from stream.durability.relearn import replay
 from stream.durability.start_point import Beginning, Recovered, load_saved
 from stream.errors import RecordsGone
 from stream.failpoints import Watch, unwatched
@@ -25,6 +25,7 @@ from stream.log.protocols import History
 from stream.logs import log_event
 from stream.publish import Publisher
 from stream.wire.fingerprint import GENESIS, add_records, hex_digits
+from stream.wire.records import Record
 from stream.wire.schema import JournalEntry
 
 __all__ = ["Recovery"]
@@ -197,18 +198,24 @@ class Recovery:
         is_rebuild = how.kind == "beginning"
         publisher = Publisher(self._settings, self._settings.topics.max_message_bytes)
         said = time.monotonic()
-        for entry in self._entries_after(base, newest):
+
+        def is_this_model(entry: JournalEntry) -> bool:
             # A rebuilt model is another one than the journal tells of, before and after its own first commit.
-            is_this_model = not is_rebuild and life_of(entry) == life_of(newest)
-            is_last = entry.epoch == newest.epoch
-            try:
-                difference = self._relearn(base, entry, publisher if is_this_model and is_last else None)
-            except RecordsGone as error:
-                if not is_rebuild:
-                    raise self._refusals.overtaken(error, base, entry) from error
+            return not is_rebuild and life_of(entry) == life_of(newest)
+
+        for done in replay(
+            self._entries_after(base, newest),
+            lambda entry: self._records(entry, base, is_rebuild=is_rebuild),
+            lambda _: base.state,
+            lambda entry: publisher if entry.epoch == newest.epoch and is_this_model(entry) else None,
+        ):
+            entry, difference = done.entry, done.difference
+            if done.records is None or (difference and difference.are_other_records):
+                if difference and not is_rebuild:
+                    raise self._refusals.overtaken(_other_records(difference, entry), base, entry)
                 self._begin_after(base, entry)
                 continue
-            if difference and is_this_model:
+            if difference and is_this_model(entry):
                 self._differs(difference, entry, base, how)
             base.epoch, base.chain = entry.epoch, entry.chain
             base.num_batches += 1
@@ -233,12 +240,14 @@ class Recovery:
         if is_whole and hex_digits(add_records(0, records)) != newest.records_hash:  # fewer: compaction took some
             raise self._refusals.other_log(newest)
 
-    def _relearn(self, base: Recovered, entry: JournalEntry, publisher: Publisher | None) -> Difference | None:
-        """Learn a batch again; raises RecordsGone, and learns nothing, if its records are not all there, or others."""
-        difference, _ = relearn(base.state, entry, self._history.records(entry), publisher)
-        if difference and difference.are_other_records:
-            raise RecordsGone(f"{entry.topic}: epoch {entry.epoch}: {difference.what}")
-        return difference
+    def _records(self, entry: JournalEntry, base: Recovered, *, is_rebuild: bool) -> list[Record] | None:
+        """Return the records of a batch; None where they are not all there, which a rebuild alone can do without."""
+        try:
+            return self._history.records(entry)
+        except RecordsGone as error:
+            if is_rebuild:
+                return None
+            raise self._refusals.overtaken(error, base, entry) from error
 
     def _entries_after(self, base: Recovered, newest: JournalEntry) -> Iterator[JournalEntry]:
         """Yield the entries after the base, each checked to be the next link of the chain."""
@@ -260,3 +269,7 @@ class Recovery:
             raise self._refusals.other_outcome(difference, base)
         fields = {"difference": str(difference), "device": base.state.learner.device}
         log_event(logging.WARNING, "recovered_model_differs", **fields)
+
+
+def _other_records(difference: Difference, entry: JournalEntry) -> RecordsGone:
+    return RecordsGone(f"{entry.topic}: epoch {entry.epoch}: {difference.what}")

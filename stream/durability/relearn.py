@@ -1,4 +1,11 @@
-"""Learning a journalled batch again, and seeing whether it is what it was."""
+"""Learning journalled batches again, and seeing whether each is what it was: the one loop of all who do.
+
+Recovery, point-in-time and verification differ in where they begin, in what they read for a batch and in what they do
+about a difference.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from stream.durability.divergence import Difference
 from stream.ingest.decode import DECODE_VERSION
@@ -8,7 +15,45 @@ from stream.wire.fingerprint import hex_digits, lists_hash
 from stream.wire.records import OutRecord, Record
 from stream.wire.schema import JournalEntry
 
-__all__ = ["relearn"]
+__all__ = ["Relearned", "relearn", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Relearned:
+    """A batch that was learned again."""
+
+    entry: JournalEntry
+    records: list[Record] | None
+    """None: they are gone, and nothing was learned."""
+    difference: Difference | None = None
+    """What is not what the journal says; of other records nothing was learned."""
+    lists: list[OutRecord] | None = None
+    """None: they were not made."""
+
+
+def replay(
+    entries: Iterable[JournalEntry],
+    read: Callable[[JournalEntry], list[Record] | None],
+    state: Callable[[JournalEntry], WorkerState],
+    publisher: Callable[[JournalEntry], Publisher | None] = lambda _: None,
+) -> Iterator[Relearned]:
+    """Learn journalled batches again, one after the other.
+
+    Args:
+        entries: of the batches, in order.
+        read: returns the records of a batch; None to pass it over.
+        state: returns what learns a batch; asked before its records are read.
+        publisher: returns who makes the lists of a batch, which are then compared; None: nobody, which spares time.
+    """
+    for entry in entries:
+        learner = state(entry)
+        records = read(entry)
+        if records is None:
+            yield Relearned(entry, None)
+            continue
+        by = publisher(entry)
+        difference, lists = relearn(learner, entry, records, by)
+        yield Relearned(entry, records, difference, lists if by is not None else None)
 
 
 def relearn(

@@ -23,7 +23,6 @@ NOT_COUNTED = ("__init__.py", "py.typed", "__pycache__")
 
 LARGE: Mapping[str, str] = {
     "stream/telemetry/metrics.py": "every metric is declared in one place, with its help, buckets and labels",
-    "online_models/learner.py": "until what ranks is a file of its own, ranking/ranker.py",
     "stream/worker.py: Worker.__init__": "the composition root: every part of a worker is made here, once, in order",
 }
 """A file, or a function of one, to the reason why it stays whole. What has become small enough is to go from here."""

@@ -15,7 +15,7 @@ from stream.durability.checkpoints import CheckpointDamaged, CheckpointStore
 from stream.durability.divergence import Difference
 from stream.durability.journal import UNKNOWN_CHAIN, JournalBroken, journalled
 from stream.durability.point_in_time import Past, Start
-from stream.durability.relearn import relearn
+from stream.durability.relearn import Relearned, replay
 from stream.durability.verification.checkpoints import Checkpoints
 from stream.durability.verification.lists import Lists
 from stream.durability.verification.report import Parted, Report
@@ -256,20 +256,30 @@ class Verification:
         state, chain = self._past.load(start)
         before = self._entry_at(start.epoch)
         life: tuple[int, int] | None = None
+        totals: dict[str, int] = {}
         total = 0
-        for entry in journalled(self._history, start.epoch, chain, end, self._settings.topics.journal):
+
+        def learner_of(entry: JournalEntry) -> WorkerState:
+            nonlocal state, life, totals
             if life != (entry.origin, entry.settings_since):
                 if life is not None or not self._past.leads_to(start, entry):
                     state = self._untrained_before(entry)
                     report.num_checkpoints += checkpoints.compare(entry.epoch - 1, entry, state)
                 life = (entry.origin, entry.settings_since)
-            records = self._records(before, entry)
-            report.num_lists += self._compare(state, entry, records, lists)
-            report.num_checkpoints += checkpoints.compare(entry.epoch, entry, state)
+            totals = dict(state.totals)
+            return state
+
+        def records_of(entry: JournalEntry) -> list[Record]:
+            return self._records(before, entry)
+
+        entries = journalled(self._history, start.epoch, chain, end, self._settings.topics.journal)
+        for done in replay(entries, records_of, learner_of, lambda _: self._publisher):
+            report.num_lists += self._compare(state, totals, done, lists)
+            report.num_checkpoints += checkpoints.compare(done.entry.epoch, done.entry, state)
             report.num_epochs += 1
-            report.num_records += len(records)
-            total, before = add_hashes(total, [int(entry.records_hash, 16)]), entry
-            self._progress(entry.epoch, end, "learning again")
+            report.num_records += len(done.records or ())
+            total, before = add_hashes(total, [int(done.entry.records_hash, 16)]), done.entry
+            self._progress(done.entry.epoch, end, "learning again")
         report.num_lists_there = lists.num_compared
         report.records_hash, report.applied_hash = hex_digits(total), state.applied_hash
         report.digest = digest(state.state())
@@ -284,12 +294,11 @@ class Verification:
         state = self._make_state()
         journal = journalled(self._history, entry.origin, UNKNOWN_CHAIN, entry.epoch - 1, self._settings.topics.journal)
         try:
-            for each in journal:
-                records = self._history.records(each)
-                difference, _ = relearn(state, each, records, None)  # what another model made of it does not count
+            for done in replay(journal, self._history.records, lambda _: state):
+                difference = done.difference  # what another model made of the same records does not count
                 if difference is not None and difference.are_other_records:
                     raise Parted(difference)
-                self._progress(each.epoch, entry.epoch - 1, "learning what a new model began with")
+                self._progress(done.entry.epoch, entry.epoch - 1, "learning what a new model began with")
         except JournalBroken as broken:
             raise RecordsGone(
                 f"the model of epoch {entry.epoch} began after epoch {entry.origin}: {broken}"
@@ -323,16 +332,21 @@ class Verification:
                 raise Parted(Difference(entry.epoch, what, "no record between two batches", "one"))
         return records
 
-    def _compare(self, state: WorkerState, entry: JournalEntry, records: list[Record], lists: Lists) -> int:
-        """Learn a batch, and return how many lists it made; all is as the journal and the topic of the lists say.
+    def _compare(self, state: WorkerState, totals: dict[str, int], done: Relearned, lists: Lists) -> int:
+        """Return how many lists a batch made; all is as the journal and the topic of the lists say.
+
+        Args:
+            state: after the batch.
+            totals: its counts before the batch.
+            done: the batch, learned again.
+            lists: those in the topic.
 
         Raises:
             Parted: something is not.
         """
-        totals = dict(state.totals)
-        difference, made = relearn(state, entry, records, self._publisher)
-        if difference is not None:
-            raise Parted(difference, _hint(state))
+        entry, made = done.entry, done.lists or []
+        if done.difference is not None:
+            raise Parted(done.difference, _hint(state))
         counts = {name: count - totals.get(name, 0) for name, count in state.totals.items()} | {"lists": len(made)}
         for name in sorted({*counts, *entry.counts}):
             if counts.get(name, 0) != entry.counts.get(name, 0):
