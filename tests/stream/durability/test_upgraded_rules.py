@@ -44,7 +44,7 @@ def test_after_a_clean_stop_other_rules_of_decoding_are_refused_by_name_until_th
     written = written_before("sequence", tmp_path / "checkpoints")
     of_now = on(written, workers)
 
-    told = "events.decode_version was 1 and is 2, model.version was 6 and is 7"
+    told = "events.decode_version was 1 and is 2; model.version was 6 and is 7"
     assert f"since checkpoint epoch-000000000004: {told}." in refusal(of_now)
 
     life = of_now.start(how=ACCEPT)
@@ -63,7 +63,7 @@ def test_after_a_crash_the_version_of_before_comes_first_whatever_is_accepted(
     for how in (Beginning(), ACCEPT, Beginning(accept_difference=True)):
         message = refusal(of_now, how)
 
-        assert "(events.decode_version was 1 and is 2, model.version was 6 and is 7)" in message
+        assert "(events.decode_version was 1 and is 2; model.version was 6 and is 7)" in message
         assert "3 batches after checkpoint epoch-000000000006 were learned by the old ones" in message
         assert "Start the version of Millstream that made it (0.1.0) once and stop with SIGTERM" in message
 
