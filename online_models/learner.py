@@ -24,6 +24,7 @@ from online_models.scorers.popularity import Popularity
 from online_models.scorers.registry import BASELINES, CHANNELS, RERANKED, make_scorers
 from online_models.scores import Candidates, Scores
 from online_models.tables.growing import count_up
+from online_models.tables.select import are_in, different
 from online_models.tables.state_reader import StateReader
 from online_models.tables.state_tree import State
 from online_models.users.history import Histories, SubStep
@@ -235,7 +236,7 @@ class OnlineLearner:
         self._grow(int(part.user_rows.max()) + 1, int(part.item_rows.max()) + 1)
         step = self._histories.plan(part)
         owned = self._owned_before(step)
-        has_already = np.isin(np.arange(len(part)) * self._num_items + part.item_rows, owned)
+        has_already = are_in(np.arange(len(part)) * self._num_items + part.item_rows, owned)
         is_positive = part.weights > 0
         scoring, learning = self._begin(step)
         try:
@@ -293,8 +294,10 @@ class OnlineLearner:
             scores = {name: table.take(self._to(events)) for name, table in scores.items()}
         targets = self._to(step.batch.item_rows[events])
         places, items = np.divmod(owned, self._num_items)
-        held = np.searchsorted(events, places)  # the events are in order, so what is left is, too
-        kept = np.isin(places, events)
+        numbers = np.full(len(step.batch), NO_ROW)
+        numbers[events] = np.arange(len(events))
+        held = numbers[places]  # the events are in order, so what is left is, too
+        kept = held != NO_ROW
         pairs = self._to(held[kept] * self._num_items + items[kept])
         query = Query(step.context.take(events), scores, pairs, self.config.k, targets)
         answer = self._ranker.ask(query)
@@ -362,8 +365,7 @@ class OnlineLearner:
         )
         events = np.concatenate([np.arange(len(step.batch)).repeat(lengths), later])
         owned = np.concatenate([items[at], step.batch.item_rows[earlier]])
-        keys: Int64 = np.unique(events * self._num_items + owned)
-        return keys
+        return different(events * self._num_items + owned)
 
     def _to(self, array: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self._device)

@@ -1,4 +1,4 @@
-"""How one scorer ranks by itself; a shared row with cells is never written out as a table of all items."""
+"""How one scorer ranks by itself; over many items a shared row with cells is not written out as a table."""
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from online_models.retrieval.exact import exact_topk
 from online_models.scores import Cells, Scores
 
 __all__ = ["rank_alone"]
+
+_FEW_ITEMS = 8192
+"""Up to so many items a table is cheaper to write out than to do without; ranks and lists are the same."""
 
 
 def rank_alone(scores: Scores, listable: Listable, targets: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -25,7 +28,7 @@ def rank_alone(scores: Scores, listable: Listable, targets: Tensor, k: int) -> t
     Returns:
         ``[E]`` float64, see ``mid_ranks``; rows ``[E, K]`` int64, see ``exact_topk``.
     """
-    if scores.dense is not None:
+    if scores.dense is not None or scores.num_items <= _FEW_ITEMS:
         table = scores.table().masked_fill(~listable.known, -torch.inf)
         table.view(-1)[listable.owned] = -torch.inf
         return mid_ranks(table, targets), exact_topk(table, k)[0]

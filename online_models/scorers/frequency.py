@@ -10,6 +10,7 @@ from online_models.config import FrequencyConfig
 from online_models.scorers.protocol import Scorer
 from online_models.scores import Candidates, Cells, Scores
 from online_models.tables.growing import count_up
+from online_models.tables.select import are_in
 from online_models.tables.table_set import Axis, Rows
 from online_models.users.history import Context, SubStep
 
@@ -52,7 +53,7 @@ class Frequency(Scorer):
         queries, items = known[lists], self.items[users[lists], slots].astype(np.int64)
         in_basket = (context.times_ms == context.times_ms[:, :1]) & (context.item_rows != NO_ROW)
         baskets = np.nonzero(in_basket)[0] * num_items + context.item_rows[in_basket]
-        kept = ~np.isin(queries * num_items + items, baskets)
+        kept = ~are_in(queries * num_items + items, np.sort(baskets))
         counts = self.counts[users[lists], slots][kept]
         common = self.to(self._common(num_items))
         cells = Cells.of(self.to(queries[kept]), self.to(items[kept]), self.to(counts), num_items)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from online_models.evaluation.prequential import mid_ranks
+from online_models.ranking import alone
 from online_models.ranking.alone import rank_alone
 from online_models.ranking.mixture import BLOCK_ITEMS, Listable, mix
 from online_models.retrieval.exact import exact_topk
@@ -78,7 +79,10 @@ def test_scores_totals_ranks_and_means_are_those_of_the_tables(num_items: int) -
 @pytest.mark.parametrize("num_items", SIZES)
 @pytest.mark.parametrize("k", [1, 4, 40])
 @pytest.mark.parametrize("kind", range(4))
-def test_a_scorer_alone_ranks_as_its_table_does(kind: int, k: int, num_items: int) -> None:
+def test_a_scorer_alone_ranks_as_its_table_does(
+    kind: int, k: int, num_items: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "_FEW_ITEMS", 0)
     scores = channels_of(num_items, seed=k)[kind]
     listable = listable_of(num_items, seed=k)
     table = masked(scores, listable)
@@ -90,8 +94,12 @@ def test_a_scorer_alone_ranks_as_its_table_does(kind: int, k: int, num_items: in
     assert torch.equal(rows, exact_topk(table, k)[0])
 
 
+@pytest.mark.parametrize("few_items", [0, 100])
 @pytest.mark.parametrize("kind", range(4))
-def test_where_nothing_may_be_listed_there_is_no_rank_no_list_and_no_mean(kind: int) -> None:
+def test_where_nothing_may_be_listed_there_is_no_rank_no_list_and_no_mean(
+    kind: int, few_items: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "_FEW_ITEMS", few_items)
     scores, listable = (
         channels_of(30)[kind],
         Listable(torch.zeros(30, dtype=torch.bool), torch.empty(0, dtype=torch.int64)),
